@@ -1,0 +1,46 @@
+# Two commands: `make demo` and `make test`. Everything hangs on one stamp: the virtual environment in .venv.
+.DELETE_ON_ERROR:
+.PHONY: demo test lint types unit bench soak clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+REPORTS := .cache
+
+demo: .venv/.stamp
+	$(BIN)/shivya demo
+
+test: lint types unit
+
+lint: .venv/.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.stamp
+	$(BIN)/mypy
+
+# Two workers: JAX compiles on every core it finds, more processes only fight. One compile cache, in the checkout.
+unit: .venv/.stamp
+	@mkdir -p $(REPORTS)
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=80
+
+bench: .venv/.stamp
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+soak: .venv/.stamp
+	$(BIN)/pytest -m soak -n 2 --timeout 3600 -o addopts="--import-mode=importlib --strict-markers"
+
+.venv/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Shivya needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "This Python cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@if command -v uv >/dev/null 2>&1; then set -x; \
+	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	else set -x; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+	fi
+	@touch $@
+
+clean:
+	rm -rf .venv .cache .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

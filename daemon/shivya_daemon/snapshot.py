@@ -1,0 +1,137 @@
+"""The frozen picture of a node that every view sees: TUI, control socket, and later page and metrics.
+
+Views import this module and nothing else of the daemon. `to_json` gives the object that `shivya status --json`
+prints; its field names are stable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PeerRow:
+    """One live peer, as this node sees it."""
+
+    id: str
+    name: str
+    address: str
+    rtt_seconds: float | None
+    """None until a heartbeat has been echoed."""
+    age_seconds: float
+    """Since its last datagram."""
+    services: tuple[str, ...] = ()
+    queue: int = 0
+    service_rate: float = 0.0
+    free_energy: float | None = None
+
+
+@dataclass(frozen=True)
+class LinkRow:
+    """One link of this node, with its conductance (one symmetric number)."""
+
+    id: str
+    name: str
+    address: str
+    rtt_seconds: float | None
+    age_seconds: float
+    conductance: float
+    reported: float
+    """Measured offload along the link in jobs per second, positive away from this node."""
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """One cell (worker slot) of this node."""
+
+    id: str
+    service: str
+    queue: int
+    servers: int
+    service_rate: float
+    arrival_rate: float
+    waiting_seconds: float
+    potential_seconds: float
+    free_energy: float
+    activator: float
+    inhibitor: float
+    belief: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class FlowRow:
+    """Recommended transfer from this node to a neighbour, in jobs per second."""
+
+    to: str
+    name: str
+    service: str
+    rate: float
+
+
+@dataclass(frozen=True)
+class SettleRow:
+    """One edge of the known mesh: what was reported on it, its Hodge parts, and what is recommended."""
+
+    source: str
+    target: str
+    service: str
+    reported: float
+    gradient: float
+    curl: float
+    harmonic: float
+    balancing: float
+    recommended: float
+
+    def to_json(self) -> dict[str, object]:
+        """Row with the field names of `shivya reconcile`."""
+        row = asdict(self)
+        return {"from": row.pop("source"), "to": row.pop("target"), **row}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a view may know of the node, at one instant."""
+
+    node_id: str
+    name: str
+    version: str
+    address: str
+    port: int
+    uptime_seconds: float
+    law: str
+    """`starting` until the first compiled step has run, then `running`; `failed` with a text in `status`."""
+    tick: int = 0
+    tick_seconds_p50: float | None = None
+    collective_free_energy: float | None = None
+    curl_norm: float = 0.0
+    harmonic_norm: float = 0.0
+    peers: tuple[PeerRow, ...] = ()
+    links: tuple[LinkRow, ...] = ()
+    cells: tuple[CellRow, ...] = ()
+    flows: tuple[FlowRow, ...] = ()
+    settle: tuple[SettleRow, ...] = ()
+    traffic: Mapping[str, float] = field(default_factory=dict)
+    """Totals since start: datagrams and bytes, in and out; jobs sent to and accepted from neighbours."""
+    drops: Mapping[str, int] = field(default_factory=dict)
+    """Datagrams dropped, by reason."""
+    host: Mapping[str, float] = field(default_factory=dict)
+    """Telemetry of the machine: cpu, memory (0 to 1), network bytes per second."""
+    guard: Mapping[str, object] | None = None
+    """None: this node runs no guard."""
+    phase: Mapping[str, float] | None = None
+    """None: this node does not couple phases."""
+    ledger: Mapping[str, object] | None = None
+    """None: this node keeps no ledger."""
+    status: tuple[str, ...] = ()
+    """Remedy texts of the status bits that are set; empty when all is well."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of `shivya status --json`."""
+        document = asdict(self)
+        document["settle"] = [row.to_json() for row in self.settle]
+        for key in ("peers", "links", "cells", "flows", "status"):
+            document[key] = list(document[key])
+        document["drops"] = dict(self.drops)
+        return document

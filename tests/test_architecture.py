@@ -1,0 +1,152 @@
+"""The arrows of docs/architecture.md, enforced from the imports; and the shape every file keeps."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {
+    "shivya": ROOT / "shivya",
+    "shivya_kernels": ROOT / "kernels" / "shivya_kernels",
+    "shivya_daemon": ROOT / "daemon" / "shivya_daemon",
+}
+OURS = tuple(PACKAGES)
+MAX_LINES = 400
+
+# A module (longest prefix wins) may import these of our own modules and these third-party packages.
+# The standard library is allowed to all, but for what FORBIDDEN says.
+RULES: dict[str, tuple[set[str], set[str]]] = {
+    "shivya": ({"shivya.version", "shivya.client", "shivya.proxy"}, set()),  # lazy exports
+    "shivya.version": (set(), set()),
+    "shivya.__main__": ({"shivya.cli"}, set()),
+    "shivya.cli": ({"shivya", "shivya_daemon.app", "shivya_daemon.paths", "shivya_daemon.settings"}, {"rich"}),
+    "shivya.commands": (
+        {"shivya", "shivya_daemon.app", "shivya_daemon.paths", "shivya_daemon.settings"},
+        {"rich"},
+    ),
+    "shivya.config": ({"shivya_daemon.settings"}, set()),
+    "shivya.client": ({"shivya_daemon.placement", "shivya_daemon.paths"}, set()),
+    "shivya.transfer": ({"shivya.client"}, set()),
+    "shivya.reconcile": ({"shivya_kernels"}, {"jax", "numpy"}),
+    "shivya.proxy": ({"shivya.reconcile", "shivya_kernels"}, {"jax", "numpy"}),
+    "shivya.demo": ({"shivya.demo", "shivya.client", "shivya.transfer"}, {"rich"}),
+    "shivya_kernels": ({"shivya_kernels"}, {"jax", "numpy", "jaxtyping"}),
+    "shivya_daemon": (set(), set()),
+    "shivya_daemon.core": ({"shivya_daemon.core"}, {"cryptography"}),
+    "shivya_daemon.net": ({"shivya_daemon.net", "shivya_daemon.core"}, {"anyio"}),
+    "shivya_daemon.mind": (
+        {"shivya_daemon.mind", "shivya_daemon.services", "shivya_daemon.settings", "shivya_kernels"},
+        {"jax", "numpy"},
+    ),
+    "shivya_daemon.views": ({"shivya_daemon.views", "shivya_daemon.snapshot"}, {"rich"}),
+    "shivya_daemon.snapshot": (set(), set()),
+    "shivya_daemon.settings": ({"shivya_daemon.paths"}, set()),
+    "shivya_daemon.paths": (set(), set()),
+    "shivya_daemon.placement": (set(), set()),
+    "shivya_daemon.services": (set(), set()),
+    "shivya_daemon.telemetry": (set(), {"psutil"}),
+    "shivya_daemon.control": (
+        {"shivya_daemon.placement", "shivya_daemon.services", "shivya_daemon.paths"},
+        {"anyio"},
+    ),
+    "shivya_daemon.lines": ({"shivya_daemon.placement", "shivya_daemon.services"}, set()),
+    "shivya_daemon.keyfile": ({"shivya_daemon.core"}, set()),
+    "shivya_daemon.world": (
+        {"shivya_daemon.core", "shivya_daemon.services", "shivya_daemon.settings", "shivya_daemon.mind.types"},
+        set(),
+    ),
+    "shivya_daemon.app": ({"shivya_daemon", "shivya.version"}, {"anyio"}),
+}
+
+FORBIDDEN = {
+    "shivya_daemon.core": {"time", "random", "socket", "asyncio", "secrets", "threading"},
+    "shivya_kernels": {"time", "random", "socket", "os", "datetime"},
+    "shivya_daemon.views": {"socket", "subprocess"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(module: str, path: Path) -> Iterator[str]:
+    """Every module named by an import statement anywhere in the file, lazy ones too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import; write the full name"
+            assert node.module is not None
+            folder = ROOT_OF.get(node.module)
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}"
+                yield inside if folder and inside in ROOT_OF else node.module
+
+
+ROOT_OF = dict(modules())
+
+
+def longest(module: str, table: dict[str, object] | set[str]) -> str | None:
+    parts = module.split(".")
+    for end in range(len(parts), 0, -1):
+        if (prefix := ".".join(parts[:end])) in table:
+            return prefix
+    return None
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=[m for m, _ in modules()])
+def test_imports_point_down(module: str, path: Path) -> None:
+    rule = longest(module, dict(RULES))
+    assert rule is not None, f"{module} has no rule: place it in docs/architecture.md and here"
+    if rule in OURS and module != rule and rule != "shivya_kernels":
+        pytest.fail(f"{module} has no rule of its own: place it in docs/architecture.md and here")
+    ours, third = RULES[rule]
+    banned = FORBIDDEN.get(longest(module, dict(FORBIDDEN)) or "", set())
+    for name in imports(module, path):
+        top = name.split(".")[0]
+        if top in OURS:
+            assert longest(name, ours) or name == module, f"{module} may not import {name}"
+        elif top in sys.stdlib_module_names:
+            assert top not in banned, f"{module} may not import {name}"
+        else:
+            assert top in third, f"{module} may not import {name}"
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=[m for m, _ in modules()])
+def test_files_hold_one_idea(module: str, path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MAX_LINES, f"{module} has grown past {MAX_LINES} lines: it holds two ideas"
+    assert "pickle" not in text, f"{module}: no pickle"
+    assert path.name not in ("utils.py", "helpers.py", "common.py", "misc.py"), f"{path.name} says nothing"
+    assert not text or ast.get_docstring(ast.parse(text)), f"{module} needs a module docstring"
+
+
+@pytest.mark.parametrize("names", [("shivya",), ("shivya.client", "shivya.transfer"), ("shivya.cli",)])
+def test_cheap_imports_stay_cheap(names: tuple[str, ...]) -> None:
+    heavy = ("jax", "numpy", "anyio", "rich", "cryptography", "psutil")
+    code = f"import sys, {', '.join(names)}; print([m for m in {heavy!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_no_private_addresses_in_the_tree() -> None:
+    """No path of a developer's machine and no address of a package index in any committed text."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if not path.is_file() or path == Path(__file__).resolve():
+            continue
+        text = path.read_text(errors="ignore")
+        for needle in (str(ROOT.parent) + "/", "-".join(("index", "url"))):
+            assert needle not in text, f"{name} contains {needle}"
