@@ -11,10 +11,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shivya_daemon import paths
+
 DEFAULT_PORT = 8085
 DEFAULT_SERVICE_RATE = 10.0
 MAX_NAME_LENGTH = 32
-_SOCKET_PATH_LIMIT = 100  # bytes; sun_path holds 108 on Linux, 104 on BSD
 
 
 class SettingsError(ValueError):
@@ -96,19 +97,8 @@ def state_directory(settings: DaemonSettings, port: int) -> Path:
 
 
 def socket_path(explicit: Path | None, port: int) -> Path:
-    """Control socket: `--socket`, `$SHIVYA_SOCKET`, `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, else /tmp/shivya-<uid>."""
-    if explicit is not None:
-        path = explicit
-    elif given := os.environ.get("SHIVYA_SOCKET"):
-        path = Path(given)
-    elif runtime := os.environ.get("RUNTIME_DIRECTORY"):
-        path = Path(runtime) / f"{port}.sock"
-    elif xdg := os.environ.get("XDG_RUNTIME_DIR"):
-        path = Path(xdg) / "shivya" / f"{port}.sock"
-    else:
-        path = Path(f"/tmp/shivya-{os.getuid()}") / f"{port}.sock"
-    if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
-        raise SettingsError(
-            f"socket path {path} is longer than {_SOCKET_PATH_LIMIT} bytes; choose a shorter one with --socket"
-        )
-    return path
+    """Control socket of a daemon, by the rule of `shivya_daemon.paths`; a bad one raises `SettingsError`."""
+    try:
+        return paths.socket_path(explicit, port)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None

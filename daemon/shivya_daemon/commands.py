@@ -1,0 +1,328 @@
+"""The verbs of the control socket, without the socket: one line in, one JSON object out.
+
+docs/socket.md is the description for applications. Every line is checked in full before anything is counted, so
+a refused line has changed nothing; the one exception is named at `COUNT`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from shivya_daemon import placement
+from shivya_daemon.services import DEFAULT_SERVICE, MAX_PEERS, ServiceBook, ServiceError
+from shivya_daemon.settings import SettingsError, check_name
+
+MAX_COUNT = 1_000_000_000
+MAX_SERVERS = 65_535
+MAX_RATE = 1e9
+MAX_ADDRESS_LENGTH = 64
+
+Reply = dict[str, Any]
+
+
+class Desk(Protocol):
+    """What the control socket asks of the daemon."""
+
+    @property
+    def book(self) -> ServiceBook:
+        """Accounts of the services."""
+        ...
+
+    def status(self) -> Reply:
+        """Return the object of `shivya status --json`."""
+        ...
+
+    def settle(self, service: str) -> list[Reply]:
+        """Return one row per known link: reported flow, its parts, and what is recommended."""
+        ...
+
+    def table(self, service: str) -> Reply:
+        """Return the neighbour table as of now (ages up to date, no `seen`)."""
+        ...
+
+    def peer_id(self, name_or_id: str) -> bytes | None:
+        """Return the id of a known peer, None for any other text."""
+        ...
+
+
+class CommandError(ValueError):
+    """A line that cannot be obeyed; the text names the field and the remedy."""
+
+
+@dataclass
+class Session:
+    """What one connection has said so far."""
+
+    watching: str | None = None
+    """Service whose table is pushed to it."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """Jobs it reported as sent, by node id, since it began to watch."""
+
+
+class Commands:
+    """Obeys lines; shared by all connections of a daemon."""
+
+    def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:
+        self._desk = desk
+        self._clock = clock
+        self._handed: dict[str, tuple[int, dict[str, int]]] = {}
+        """Per service, the last tick seen and the jobs of its flow already handed over, by node id."""
+        self._verbs: Mapping[str, Callable[[_Fields, Session], Reply | None]] = {
+            "STATUS": self._status,
+            "REPORT": self._report,
+            "ROUTE": self._route,
+            "HANDOVER": self._handover,
+            "ACCEPT": self._accept,
+            "DONE": self._done,
+            "OFFLOAD": self._offload,
+            "SETTLE": self._settle,
+            "WATCH": self._watch,
+            "COUNT": self._count,
+        }
+
+    def obey(self, line: bytes, session: Session) -> Reply | None:
+        """Obey one line; the reply is None where success is silent."""
+        try:
+            words = line.decode().split()
+            verb = words[0].upper() if words else "STATUS"
+            action = self._verbs.get(verb)
+            if action is None:
+                raise CommandError(f"unknown verb {verb[:32]!r}; use one of {', '.join(self._verbs)}")
+            return action(_Fields(verb, words[1:]), session)
+        except UnicodeDecodeError:
+            return {"error": "the line is not UTF-8; send VERB key=value ..."}
+        except (CommandError, ServiceError, SettingsError) as error:
+            return {"error": str(error)}
+
+    def table(self, session: Session) -> Reply:
+        """Return the table line for a connection that watches, with what it has reported as sent."""
+        table = self._desk.table(session.watching or DEFAULT_SERVICE)
+        rows = [{**row, "seen": session.seen.get(row["id"], 0)} for row in table["neighbours"]]
+        return {"table": {**table, "neighbours": rows}}
+
+    def _status(self, fields: _Fields, _: Session) -> Reply:
+        fields.finish()
+        return self._desk.status()
+
+    def _report(self, fields: _Fields, _: Session) -> Reply:
+        service = fields.service()
+        queue = fields.count("queue")
+        servers = fields.count("servers", None, 1, MAX_SERVERS)
+        rate = fields.rate("rate", None)
+        address = fields.address()
+        fields.finish()
+        if queue is None:
+            raise CommandError("queue is missing; send REPORT queue=<jobs held, in service included>")
+        self._desk.book.report(service, self._clock(), queue, servers, rate, address)
+        return {"ok": True}
+
+    def _route(self, fields: _Fields, _: Session) -> Reply:
+        service, hops = self._offered(fields), fields.count("hops", 0, 0, MAX_SERVERS) or 0
+        fields.finish()
+        book, now = self._desk.book, self._clock()
+        table, out = self._priced(service, now)
+        index = placement.place(table, book.held(service), table.servers, table.service_rate, out, 0.0, hops)
+        if hops == 0:
+            book.arrived(service, 1, now)
+        if index is None:
+            book.hold(service, 1, now)
+            return {"to": None}
+        target = table.neighbours[index]
+        book.sent(service, bytes.fromhex(target.id), 1, now)
+        return {"to": {"id": target.id, "name": target.name, "address": target.address}}
+
+    def _handover(self, fields: _Fields, _: Session) -> Reply:
+        service = self._offered(fields)
+        fields.finish()
+        book, now = self._desk.book, self._clock()
+        table, out = self._priced(service, now)
+        tick, handed = self._handed.get(service, (-1, {}))
+        if tick != table.tick:
+            handed = {}
+            self._handed[service] = (table.tick, handed)
+        remaining = [row.flow - handed.get(row.id, 0) for row in table.neighbours]
+        moves = placement.hand_over(
+            table, book.held(service), table.servers, table.service_rate, out, 0.0, remaining
+        )
+        rows = []
+        for index, count in moves:
+            target = table.neighbours[index]
+            handed[target.id] = handed.get(target.id, 0) + count
+            book.sent(service, bytes.fromhex(target.id), count, now)
+            book.hold(service, -count, now)
+            rows.append({"id": target.id, "name": target.name, "address": target.address, "count": count})
+        return {"moves": rows}
+
+    def _accept(self, fields: _Fields, _: Session) -> Reply:
+        service, source = self._offered(fields), fields.required("from", "the node that the job came from")
+        count = fields.count("count", 1, 1)
+        fields.finish()
+        self._desk.book.accepted(service, self._node("from", source), count or 1, self._clock())
+        return {"ok": True}
+
+    def _done(self, fields: _Fields, _: Session) -> Reply:
+        service, count = self._offered(fields), fields.count("count", 1, 1)
+        fields.finish()
+        self._desk.book.done(service, count or 1, self._clock())
+        return {"ok": True}
+
+    def _offload(self, fields: _Fields, _: Session) -> Reply:
+        service = self._offered(fields)
+        source, target = fields.required("from", "this node"), fields.required("to", "a neighbour")
+        rate = fields.rate("rate", None, zero=True)
+        fields.finish()
+        if rate is None:
+            raise CommandError("rate is missing; give it in jobs per second")
+        status = self._desk.status()
+        if source not in (status.get("name"), status.get("node_id")):
+            raise CommandError(
+                f"from={source[:64]} is not this node ({status.get('name')}); send OFFLOAD to the daemon there"
+            )
+        self._desk.book.explicit_offload(service, self._node("to", target), rate, self._clock())
+        return {"ok": True}
+
+    def _settle(self, fields: _Fields, _: Session) -> Reply:
+        service = self._offered(fields)
+        fields.finish()
+        return {"edges": self._desk.settle(service)}
+
+    def _watch(self, fields: _Fields, session: Session) -> None:
+        """Begin to push tables; the first one is the reply."""
+        service, address = fields.service(), fields.address()
+        fields.finish()
+        self._desk.book.offer(service, self._clock(), address)
+        session.watching, session.seen = service, {}
+
+    def _count(self, fields: _Fields, session: Session) -> Reply | None:
+        """Add up what a client did since its last COUNT. A peer that is gone costs its own counts only."""
+        service = self._offered(fields)
+        arrived, done = fields.count("arrived", 0) or 0, fields.count("done", 0) or 0
+        queue, rate = fields.count("queue"), fields.rate("rate", None)
+        servers = fields.count("servers", None, 1, MAX_SERVERS)
+        counts = {verb: fields.counts_by_node(verb) for verb in ("sent", "unsent", "accepted")}
+        fields.finish()
+        book, now = self._desk.book, self._clock()
+        book.arrived(service, arrived, now)
+        book.done(service, done, now)
+        unknown = []
+        for verb, amounts in counts.items():
+            for name, amount in amounts.items():
+                peer = bytes.fromhex(name) if placement.is_node_id(name) else self._desk.peer_id(name)
+                if peer is None:
+                    unknown.append(f"{verb}.{name[:64]}")
+                elif verb == "accepted":
+                    book.accepted(service, peer, amount, now)
+                elif verb == "sent":
+                    book.sent(service, peer, amount, now)
+                    _add(session.seen, peer.hex(), amount)
+                else:
+                    book.unsent(service, peer, amount, now)
+                    _add(session.seen, peer.hex(), -amount)
+        if queue is not None:
+            book.report(service, now, queue, servers, rate)
+        return {"error": f"{', '.join(unknown)}: unknown node; not counted"} if unknown else None
+
+    def _priced(self, service: str, now: float) -> tuple[placement.Table, list[int]]:
+        """Return the table of a service and the jobs out to each neighbour, both as of now."""
+        table = placement.parse_table(self._desk.table(service))
+        book = self._desk.book
+        return table, [book.out(service, bytes.fromhex(row.id), now) for row in table.neighbours]
+
+    def _offered(self, fields: _Fields) -> str:
+        service = fields.service()
+        if service not in self._desk.book.services:
+            raise CommandError(
+                f"service {service} is not offered here; send REPORT service={service} queue=0 first"
+            )
+        return service
+
+    def _node(self, key: str, name: str) -> bytes:
+        peer = self._desk.peer_id(name)
+        if peer is None:
+            raise CommandError(f"{key}={name[:64]} is an unknown node; see the peers in STATUS")
+        return peer
+
+
+class _Fields:
+    """The `key=value` words of a line, taken one by one; `finish` refuses what nobody took."""
+
+    def __init__(self, verb: str, words: list[str]) -> None:
+        self._verb = verb
+        self._values: dict[str, str] = {}
+        for word in words:
+            key, equals, value = word.partition("=")
+            if not equals or not value:
+                raise CommandError(f"{word[:64]!r} is not key=value")
+            if key in self._values:
+                raise CommandError(f"{key[:64]} is given twice")
+            self._values[key] = value
+
+    def finish(self) -> None:
+        if self._values:
+            raise CommandError(
+                f"{self._verb} has no field {next(iter(self._values))[:64]!r}; see docs/socket.md"
+            )
+
+    def service(self) -> str:
+        return check_name(self._values.pop("service", DEFAULT_SERVICE))
+
+    def required(self, key: str, meaning: str) -> str:
+        value = self._values.pop(key, None)
+        if value is None:
+            raise CommandError(f"{key} is missing; give {meaning}")
+        return value
+
+    def address(self) -> str | None:
+        value = self._values.pop("address", None)
+        if value is not None and not (
+            value.isascii() and value.isprintable() and len(value) <= MAX_ADDRESS_LENGTH
+        ):
+            raise CommandError(f"address must be at most {MAX_ADDRESS_LENGTH} printable ASCII characters")
+        return value
+
+    def count(
+        self, key: str, default: int | None = None, least: int = 0, most: int = MAX_COUNT
+    ) -> int | None:
+        text = self._values.pop(key, None)
+        return default if text is None else _whole(key, text, least, most)
+
+    def rate(self, key: str, default: float | None, *, zero: bool = False) -> float | None:
+        text = self._values.pop(key, None)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= MAX_RATE or (value == 0 and not zero):
+            bound = "not negative" if zero else "above 0"
+            raise CommandError(f"{key} must be a number of jobs per second, {bound}, not {text[:64]!r}")
+        return value
+
+    def counts_by_node(self, verb: str) -> dict[str, int]:
+        """Take the fields `verb.<node>=n`."""
+        prefix = f"{verb}."
+        keys = [key for key in self._values if key.startswith(prefix)]
+        return {key[len(prefix) :]: _whole(key[:64], self._values.pop(key), 0, MAX_COUNT) for key in keys}
+
+
+def encode(reply: Reply) -> bytes:
+    """Return the line of a reply."""
+    return json.dumps(reply, separators=(",", ":")).encode() + b"\n"
+
+
+def _whole(key: str, text: str, least: int, most: int) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most:
+        return int(text)
+    raise CommandError(f"{key} must be a whole number from {least} to {most}, not {text[:64]!r}")
+
+
+def _add(seen: dict[str, int], node: str, amount: int) -> None:
+    """Add to a connection's counter; only as many nodes are kept as a table can hold."""
+    seen[node] = seen.pop(node, 0) + amount
+    if len(seen) > MAX_PEERS:
+        del seen[next(iter(seen))]

@@ -1,0 +1,216 @@
+"""The control socket: a Unix stream socket on which applications and the command line talk to the node.
+
+One line in, one JSON line out (`shivya_daemon.commands`); a connection that watches gets the neighbour table each
+time it changes. A slow reader holds up nobody but itself and gets the latest table when it catches up. The
+socket is 0600 in a directory of the daemon's own: who can open it acts as the daemon's user.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+
+from shivya_daemon.commands import Commands, Desk, Reply, Session, encode
+
+MAX_CONNECTIONS = 64
+MAX_LINE = 4096
+_SEND_BUFFER = 32 * 1024  # bytes in the kernel: a stalled reader finds few old tables before the latest
+_ACCEPT_PAUSE = 0.1
+_PROBE_TIMEOUT = 1.0
+_log = logging.getLogger(__name__)
+
+
+class ControlError(RuntimeError):
+    """The socket cannot be opened; the text says why and what to do."""
+
+
+class ControlServer:
+    """Serves the control socket of one daemon; `desk` answers, `clock` is the one its book is kept by."""
+
+    def __init__(self, desk: Desk, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path = path
+        self.refused = 0
+        """Connections turned away because `MAX_CONNECTIONS` were open, or no descriptor was left."""
+        self._commands = Commands(desk, clock)
+        self._connections: set[_Connection] = set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Open the socket and serve until cancelled; `ControlError` is raised before it has started."""
+        await anyio.to_thread.run_sync(_prepare, self.path)
+        try:
+            listener = await anyio.create_unix_listener(self.path, mode=0o600)
+        except OSError as error:
+            raise ControlError(f"cannot listen on {self.path}: {error.strerror}") from error
+        identity = _identity(self.path)
+        try:
+            async with listener, anyio.create_task_group() as connections:
+                task_status.started()
+                while True:
+                    try:
+                        stream = await listener.accept()
+                    except OSError:  # out of descriptors: those that are open go on
+                        self.refused += 1
+                        await anyio.sleep(_ACCEPT_PAUSE)
+                    else:
+                        connections.start_soon(self._attend, stream)
+        finally:
+            if identity is not None and _identity(self.path) == identity:
+                self.path.unlink(missing_ok=True)
+
+    def notify(self) -> None:
+        """Tell every connection that watches that its table has changed. Call it on the event loop."""
+        for connection in self._connections:
+            connection.changed.set()
+
+    async def _attend(self, stream: SocketStream) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self.refused += 1
+            async with stream:
+                with anyio.move_on_after(_PROBE_TIMEOUT):
+                    await _send(stream, {"error": f"{MAX_CONNECTIONS} connections are open; close one"})
+            return
+        connection = _Connection(stream, self._commands)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+
+class _Connection:
+    """One application: a task that obeys its lines and a task that pushes tables."""
+
+    def __init__(self, stream: SocketStream, commands: Commands) -> None:
+        self.changed = anyio.Event()
+        self._stream = stream
+        self._commands = commands
+        self._session = Session()
+        self._sending = anyio.Lock()
+
+    async def run(self) -> None:
+        """Attend to the connection until it is closed."""
+        raw = self._stream.extra(SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        async with self._stream, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._push, tasks.cancel_scope)
+            # A reader that has only closed its own direction (`nc` at the end of its input) still watches.
+            if not await self._read() or self._session.watching is None:
+                tasks.cancel_scope.cancel()
+
+    async def _read(self) -> bool:
+        """Obey lines until the end of the stream; False when the connection is of no more use."""
+        buffer = b""
+        try:
+            while True:
+                *lines, buffer = (buffer + await self._stream.receive(MAX_LINE)).split(b"\n")
+                for line in lines:
+                    if len(line) > MAX_LINE:
+                        return await self._refuse_length()
+                    await self._obey(line)
+                if len(buffer) > MAX_LINE:
+                    return await self._refuse_length()
+        except anyio.EndOfStream:
+            pass
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return False
+        try:
+            if buffer:
+                await self._obey(buffer)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return False
+        return True
+
+    async def _obey(self, line: bytes) -> None:
+        watched = self._session.watching
+        try:
+            reply = self._commands.obey(line, self._session)
+        except Exception:  # a fault of the daemon must not end it
+            _log.exception("a line on the control socket failed")
+            reply = {"error": "the daemon failed on this line; see its log"}
+        if reply is not None:
+            await self._reply(reply)
+        elif self._session.watching is not watched:
+            self.changed.set()
+
+    async def _push(self, scope: anyio.CancelScope) -> None:
+        while True:
+            await self.changed.wait()
+            self.changed = anyio.Event()
+            if self._session.watching is None:
+                continue
+            try:
+                table = self._commands.table(self._session)
+            except Exception:  # as above
+                _log.exception("no neighbour table for a client")
+                continue
+            try:
+                await self._reply(table)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                scope.cancel()
+                return
+
+    async def _reply(self, reply: Reply) -> None:
+        async with self._sending:
+            await _send(self._stream, reply)
+
+    async def _refuse_length(self) -> bool:
+        await self._reply({"error": f"a line is longer than {MAX_LINE} bytes; the connection is closed"})
+        return False
+
+
+async def _send(stream: SocketStream, reply: Reply) -> None:
+    await stream.send(encode(reply))
+
+
+def _prepare(path: Path) -> None:
+    """Make the directory, and see that neither it nor the path is somebody else's."""
+    directory = path.parent
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise ControlError(f"cannot make {directory} for the control socket: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise ControlError(f"{directory} is a symbolic link; give the real directory with --socket")
+    if found.st_uid != os.geteuid():
+        raise ControlError(f"{directory} belongs to another user; choose another directory with --socket")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ControlError(f"others may write to {directory}; chmod 700 it or choose another with --socket")
+    _clear(path)
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket of a daemon that has died; refuse that of a live one, and anything else."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ControlError(f"{path} exists and is no socket; move it away or choose another --socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_TIMEOUT)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except FileNotFoundError:
+            return
+        except OSError:  # a full backlog: somebody listens
+            pass
+    raise ControlError(f"a daemon already answers on {path}; stop it or choose another --port or --socket")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,61 @@
+"""Addresses worth trying again and again: seeds for ever, lost peers for a while, both ever more slowly."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from shivya_daemon.core.settings import Address, NodeSettings
+
+
+@dataclass(slots=True)
+class _Contact:
+    seed: bool
+    next_at: float
+    pause: float
+    since: float
+
+
+class Contacts:
+    """A bounded list of addresses with their next attempt; the oldest lost peer makes room for a new one."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self._settings = settings
+        self._contacts: OrderedDict[Address, _Contact] = OrderedDict()
+
+    def add(self, address: Address, now: float, *, seed: bool) -> bool:
+        """Start trying `address`; False when the list is full of seeds."""
+        known = self._contacts.get(address)
+        if known is None and len(self._contacts) >= self._settings.max_contacts:
+            lost = next((key for key, contact in self._contacts.items() if not contact.seed), None)
+            if lost is None:
+                return False
+            del self._contacts[lost]
+        seed = seed or (known is not None and known.seed)
+        self._contacts[address] = _Contact(seed, now, self._settings.contact_interval, now)
+        return True
+
+    def reached(self, address: Address) -> None:
+        """Stop trying an address that answered; a seed stays on the list for the day it falls silent."""
+        contact = self._contacts.get(address)
+        if contact is None:
+            return
+        if contact.seed:
+            contact.pause = self._settings.contact_interval
+        else:
+            del self._contacts[address]
+
+    def due(self, now: float) -> list[Address]:
+        """Return the addresses to try now."""
+        result: list[Address] = []
+        for address, contact in list(self._contacts.items()):
+            if not contact.seed and now - contact.since > self._settings.contact_expiry:
+                del self._contacts[address]
+            elif now >= contact.next_at:
+                result.append(address)
+                contact.next_at = now + contact.pause
+                contact.pause = min(2 * contact.pause, self._settings.contact_interval_max)
+        return result
+
+    def __len__(self) -> int:
+        return len(self._contacts)

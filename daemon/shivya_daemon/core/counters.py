@@ -1,0 +1,20 @@
+"""What passed and what was dropped, by reason; the set of reasons is fixed by the code, so it stays small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Counters:
+    """Datagrams and bytes each way, and every drop under the word that names its reason."""
+
+    datagrams_received: int = 0
+    bytes_received: int = 0
+    datagrams_sent: int = 0
+    bytes_sent: int = 0
+    drops: dict[str, int] = field(default_factory=dict)
+
+    def drop(self, reason: str) -> None:
+        """Count one drop."""
+        self.drops[reason] = self.drops.get(reason, 0) + 1

@@ -1,0 +1,57 @@
+"""What a node tells its host; small frozen values, drained with `Node.events()`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shivya_daemon.core.frames import GradientDiff, ThermodynamicPush
+
+
+@dataclass(frozen=True, slots=True)
+class PeerJoined:
+    """A peer proved itself by a round trip; `incarnation` is the last one known of it, or None."""
+
+    id: bytes
+    incarnation: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLeft:
+    """A peer is gone: `reason` is "silent", "left" or "replaced" (another node took its address)."""
+
+    id: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRestarted:
+    """A peer known from an earlier life sent the first heartbeat of a new one: its counters start again."""
+
+    id: bytes
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReceived:
+    """A heartbeat brought news of the services with these tags."""
+
+    id: bytes
+    tags: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationReceived:
+    """A peer pushed a thermodynamic or gradient frame: an observation, never a belief."""
+
+    id: bytes
+    payload: ThermodynamicPush | GradientDiff
+
+
+@dataclass(frozen=True, slots=True)
+class IncarnationAdopted:
+    """A peer remembers a later life of this node than its own clock gave; this one goes beyond it."""
+
+    incarnation: int
+
+
+Event = PeerJoined | PeerLeft | PeerRestarted | HeartbeatReceived | ObservationReceived | IncarnationAdopted

@@ -1,0 +1,103 @@
+"""The sending side of heartbeats: what they carry, how they are numbered, and when each number was sent."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shivya_daemon.core.errors import EncodeError
+from shivya_daemon.core.frames import header
+from shivya_daemon.core.heartbeat import (
+    TYPE,
+    Descriptor,
+    Echo,
+    ServiceLoad,
+    encode_prefix,
+    encode_tail,
+    partition,
+)
+from shivya_daemon.core.members import Member
+from shivya_daemon.core.settings import Address, NodeSettings
+
+_REMEMBERED_SENDS = 256  # sequence numbers whose time of sending is kept
+_MAX_MEASURED_HOLD = 1.0  # seconds; a longer hold would mix the drift of two clocks into the round-trip time
+
+
+@dataclass(frozen=True)
+class LocalLoad:
+    """What this node says of itself in every heartbeat until the next `publish`."""
+
+    free_energy: float = 0.0
+    """Collective free energy in nats."""
+    active_cells: int = 0
+    services: tuple[ServiceLoad, ...] = ()
+    descriptors: tuple[Descriptor, ...] = ()
+    conductances: Mapping[bytes, float] = field(default_factory=dict)
+    """Conductance advertised for the link to each peer, by id."""
+    conductance: float = 1.0
+    """The same for peers not named in `conductances`."""
+
+
+class Pulse:
+    """Builds the heartbeats of one node; loads are encoded once per publication, not once per receiver."""
+
+    def __init__(self, own: bytes, settings: NodeSettings) -> None:
+        self._header = header(own, TYPE)
+        self._settings = settings
+        self._sequence = 0
+        self._sent: list[tuple[int, float]] = [(-1, 0.0)] * _REMEMBERED_SENDS
+        self._described_at = float("-inf")
+        self.publish(LocalLoad())
+
+    def publish(self, load: LocalLoad) -> None:
+        """Replace what heartbeats carry; raises `EncodeError` and keeps the old load if it has no encoding."""
+        try:
+            plain = self._encode(load, ())
+            described = self._encode(load, load.descriptors)
+        except struct.error as error:
+            raise EncodeError(f"load: {error}") from None
+        changed = not hasattr(self, "load") or load.descriptors != self.load.descriptors
+        self.load = load
+        self._plain, self._described = plain, described
+        if changed:
+            self.describe()
+
+    def describe(self) -> None:
+        """Make the next heartbeat carry the descriptors."""
+        self._described_at = float("-inf")
+
+    def beat(self, links: list[Member], incarnation: int, now: float) -> list[tuple[bytes, Address]]:
+        """Return the heartbeats to send now, one or more for each link neighbour."""
+        describe = now - self._described_at >= self._settings.descriptor_interval
+        if describe:
+            self._described_at = now
+        load = self.load
+        receivers = [
+            (member, member.echo(now), load.conductances.get(member.id, load.conductance)) for member in links
+        ]
+        result: list[tuple[bytes, Address]] = []
+        for tail in self._described if describe else self._plain:
+            self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+            self._sent[self._sequence % _REMEMBERED_SENDS] = (self._sequence, now)
+            for member, echo, conductance in receivers:
+                prefix = encode_prefix(incarnation, self._sequence, conductance, echo)
+                result.append((self._header + prefix + tail, member.address))
+        return result
+
+    def round_trip(self, echo: Echo, now: float) -> float | None:
+        """Return the round-trip time that an echo of this incarnation shows, if it shows one."""
+        hold = echo.hold_us / 1e6
+        sequence, sent = self._sent[echo.sequence % _REMEMBERED_SENDS]
+        if sequence != echo.sequence or hold > _MAX_MEASURED_HOLD:
+            return None
+        return max(0.0, now - sent - hold)
+
+    def _encode(self, load: LocalLoad, descriptors: tuple[Descriptor, ...]) -> tuple[bytes, ...]:
+        name = self._settings.name
+        for conductance in (load.conductance, *load.conductances.values()):
+            encode_prefix(0, 0, conductance, None)
+        return tuple(
+            encode_tail(name, load.free_energy, load.active_cells, services, entries)
+            for services, entries in partition(name, load.services, descriptors)
+        )

@@ -1,0 +1,212 @@
+"""The placement rule of law W2 for one job at a time, in plain Python.
+
+`shivya_kernels.flow` computes what a node advertises; this module is what uses the advertisements: the daemon
+for its ROUTE and HANDOVER lines, and every client in its own process. Times are in seconds, rates in jobs per
+second, queues in jobs held (in service included). Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MAX_NEIGHBOURS = 64
+_NODE_ID_DIGITS = 40
+_LARGEST = 1e300
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One row of the table: what a neighbour advertised, as this node sees it (split horizon applied)."""
+
+    id: str
+    """Node id, 40 hexadecimal digits."""
+    name: str
+    address: str | None
+    """Where its application takes jobs of this service; None when it did not say."""
+    potential: float
+    """Waiting time W that it advertises."""
+    slope: float
+    """Rise of W per job sent to it."""
+    service_rate: float
+    queue: int
+    servers: int
+    hop: float
+    """Transfer time to it."""
+    age: float
+    """Age of its heartbeat when the table was written."""
+    out: int
+    """Jobs sent to it that its last heartbeat does not count yet."""
+    seen: int
+    """Jobs sent to it that this connection has reported so far; a client adds its later ones to `out`."""
+    flow: int
+    """Whole jobs to hand over in this tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a node knows of its neighbours for one service, at one instant."""
+
+    service: str
+    tick: int
+    gap: float
+    """Least predicted gain that makes a move worth it."""
+    hop_limit: int
+    """Most moves of one job by placement."""
+    stale_after: float
+    """A neighbour whose heartbeat is older does not exist."""
+    service_rate: float
+    """This node's own."""
+    servers: int
+    """This node's own."""
+    neighbours: tuple[Neighbour, ...]
+
+
+def waiting_time(queue: int, servers: int, rate: float) -> float:
+    """Expected time in system of a job that arrives now; `rate` is the node's total."""
+    if rate <= 0.0:
+        return math.inf
+    return (max(0, queue + 1 - servers) + servers) / rate
+
+
+def tail_time(queue: int, servers: int, rate: float) -> float:
+    """Expected time in system of the last job already held; 0 when there is none."""
+    return waiting_time(queue - 1, servers, rate) if queue > 0 else 0.0
+
+
+def view(neighbour: Neighbour, out: int) -> float:
+    """Waiting time at a neighbour, priced for the `out` jobs that it has not acknowledged."""
+    return neighbour.potential + out * neighbour.slope
+
+
+def place(
+    table: Table, queue: int, servers: int, rate: float, out: Sequence[int], elapsed: float, hops: int
+) -> int | None:
+    """Index of the neighbour that should run a job which is here now, or None to keep it.
+
+    `queue`, `servers`, `rate` are this node's; `out` is per neighbour; `elapsed` is the time since the table
+    was written; `hops` the moves that the job has made. Ties keep the job, then take the lowest index.
+    """
+    if queue < servers or hops >= table.hop_limit:
+        return None
+    best, least = None, waiting_time(queue, servers, rate)
+    limit, gap = table.stale_after - elapsed, table.gap
+    for index, neighbour in enumerate(table.neighbours):
+        if neighbour.age <= limit and neighbour.service_rate > 0.0:
+            cost = neighbour.potential + out[index] * neighbour.slope + neighbour.hop + gap
+            if cost < least:
+                best, least = index, cost
+    return best
+
+
+def own_potential(
+    table: Table, queue: int, servers: int, rate: float, out: Sequence[int], elapsed: float
+) -> float:
+    """Potential W of this node: its own waiting time, or the cost of the best live neighbour if less."""
+    limit = table.stale_after - elapsed
+    costs = (
+        view(neighbour, count) + neighbour.hop + table.gap
+        for neighbour, count in zip(table.neighbours, out, strict=True)
+        if neighbour.age <= limit and neighbour.service_rate > 0.0
+    )
+    return min(waiting_time(queue, servers, rate), min(costs, default=math.inf))
+
+
+def hand_over(
+    table: Table,
+    queue: int,
+    servers: int,
+    rate: float,
+    out: Sequence[int],
+    elapsed: float,
+    remaining: Sequence[int],
+) -> list[tuple[int, int]]:
+    """Waiting jobs to pass on now: `(index, count)` for each neighbour that gets any.
+
+    `remaining` is what is left of each neighbour's flow of this tick. A job goes only while the last one held
+    here would wait longer than it would there, and each one sent makes the neighbour dearer by its slope.
+    """
+    moves = []
+    limit = table.stale_after - elapsed
+    for index, neighbour in enumerate(table.neighbours):
+        if neighbour.age > limit or neighbour.service_rate <= 0.0:
+            continue
+        count = 0
+        while (
+            count < remaining[index]
+            and queue > servers
+            and tail_time(queue, servers, rate) > view(neighbour, out[index] + count) + neighbour.hop
+        ):
+            count += 1
+            queue -= 1
+        if count:
+            moves.append((index, count))
+    return moves
+
+
+def parse_table(document: Mapping[str, Any]) -> Table:
+    """Return the table that a JSON object holds; a field missing or out of range raises `ValueError`."""
+    rows = document.get("neighbours")
+    if not isinstance(rows, list) or len(rows) > MAX_NEIGHBOURS:
+        raise ValueError(f"neighbours must be a list of at most {MAX_NEIGHBOURS} rows")
+    return Table(
+        service=_text(document, "service"),
+        tick=_count(document, "tick"),
+        gap=_number(document, "gap"),
+        hop_limit=_count(document, "hop_limit"),
+        stale_after=_number(document, "stale_after"),
+        service_rate=_number(document, "service_rate"),
+        servers=_count(document, "servers"),
+        neighbours=tuple(_neighbour(row) for row in rows),
+    )
+
+
+def is_node_id(text: str) -> bool:
+    """Whether `text` is a node id as the tables write it: 40 lower-case hexadecimal digits."""
+    return len(text) == _NODE_ID_DIGITS and all(digit in "0123456789abcdef" for digit in text)
+
+
+def _neighbour(row: object) -> Neighbour:
+    if not isinstance(row, dict):
+        raise ValueError("neighbours must hold objects")
+    identity = _text(row, "id")
+    if not is_node_id(identity):
+        raise ValueError(f"id must be {_NODE_ID_DIGITS} hexadecimal digits, not {identity[:64]!r}")
+    return Neighbour(
+        id=identity,
+        name=_text(row, "name"),
+        address=None if row.get("address") is None else _text(row, "address"),
+        potential=_number(row, "potential"),
+        slope=_number(row, "slope"),
+        service_rate=_number(row, "service_rate"),
+        queue=_count(row, "queue"),
+        servers=_count(row, "servers"),
+        hop=_number(row, "hop"),
+        age=_number(row, "age"),
+        out=_count(row, "out"),
+        seen=_count(row, "seen") if "seen" in row else 0,
+        flow=_count(row, "flow"),
+    )
+
+
+def _text(document: Mapping[str, Any], field: str) -> str:
+    value = document.get(field)
+    if not isinstance(value, str):
+        raise ValueError(f"{field} must be a string")
+    return value
+
+
+def _number(document: Mapping[str, Any], field: str) -> float:
+    value = document.get(field)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LARGEST:
+        raise ValueError(f"{field} must be a number that is finite and not negative")
+    return float(value)
+
+
+def _count(document: Mapping[str, Any], field: str) -> int:
+    value = document.get(field)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{field} must be a whole number that is not negative")
+    return value

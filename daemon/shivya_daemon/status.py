@@ -1,0 +1,126 @@
+"""Puts the frozen `Snapshot` together from what the daemon holds at the end of a tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from shivya_daemon.core.node import PeerView
+from shivya_daemon.services import ServiceView
+from shivya_daemon.snapshot import CellRow, FlowRow, LinkRow, PeerRow, SettleRow
+from shivya_daemon.verdict import EdgeVerdict, Verdict
+from shivya_daemon.world import World
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One service at one tick: what was known, what the books say, what the law answered."""
+
+    world: World
+    view: ServiceView
+    verdict: Verdict
+
+
+def peer_rows(peers: Iterable[PeerView]) -> tuple[PeerRow, ...]:
+    """Return one row per live peer."""
+    return tuple(
+        PeerRow(
+            id=peer.id.hex(),
+            name=peer.name,
+            address=format_address(peer.address),
+            rtt_seconds=peer.rtt,
+            age_seconds=peer.age,
+            services=tuple(sorted(d.name for d in peer.descriptors.values())),
+            queue=sum(load.queue for load in peer.services.values()),
+            service_rate=sum(load.service_rate for load in peer.services.values()),
+            free_energy=peer.free_energy,
+        )
+        for peer in peers
+    )
+
+
+def link_rows(own: bytes, peers: Iterable[PeerView], judged: Iterable[Judged]) -> tuple[LinkRow, ...]:
+    """Return one row per link of this node; offloads of all services added up."""
+    reported: dict[bytes, float] = {}
+    conductance: dict[bytes, float] = {}
+    for item in judged:
+        for peer, edge, sign in _incident(own, item.verdict.edges):
+            reported[peer] = reported.get(peer, 0.0) + sign * edge.reported
+            conductance[peer] = edge.conductance
+    return tuple(
+        LinkRow(
+            id=peer.id.hex(),
+            name=peer.name,
+            address=format_address(peer.address),
+            rtt_seconds=peer.rtt,
+            age_seconds=peer.age,
+            conductance=conductance.get(peer.id, 0.0),
+            reported=reported.get(peer.id, 0.0),
+        )
+        for peer in peers
+    )
+
+
+def cell_rows(own: bytes, judged: Iterable[Judged]) -> tuple[CellRow, ...]:
+    """Return one row per service that this node's cell offers."""
+    return tuple(
+        CellRow(
+            id=f"{own.hex()[:8]}/{item.world.service}",
+            service=item.world.service,
+            queue=item.view.queue,
+            servers=item.view.servers,
+            service_rate=item.view.service_rate,
+            arrival_rate=item.view.arrival_rate,
+            waiting_seconds=item.verdict.waiting,
+            potential_seconds=item.verdict.potential,
+            free_energy=item.verdict.free_energy,
+            activator=item.verdict.activator,
+            inhibitor=item.verdict.inhibitor,
+            belief=item.verdict.belief,
+        )
+        for item in judged
+    )
+
+
+def flow_rows(own: bytes, names: Mapping[bytes, str], judged: Iterable[Judged]) -> tuple[FlowRow, ...]:
+    """Return the recommended flows that leave this node."""
+    return tuple(
+        FlowRow(peer.hex(), names.get(peer, ""), item.world.service, sign * edge.recommended)
+        for item in judged
+        for peer, edge, sign in _incident(own, item.verdict.edges)
+        if sign * edge.recommended > 1e-9
+    )
+
+
+def settle_rows(names: Mapping[bytes, str], judged: Iterable[Judged]) -> tuple[SettleRow, ...]:
+    """Return every known link with its Hodge parts and recommendation."""
+    return tuple(
+        SettleRow(
+            names.get(edge.tail) or edge.tail.hex(),
+            names.get(edge.head) or edge.head.hex(),
+            item.world.service,
+            edge.reported,
+            edge.gradient,
+            edge.curl,
+            edge.harmonic,
+            edge.balancing,
+            edge.recommended,
+        )
+        for item in judged
+        for edge in item.verdict.edges
+    )
+
+
+def format_address(address: tuple[str, int]) -> str:
+    """Return host:port, with brackets around an IPv6 host."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _incident(own: bytes, edges: Iterable[EdgeVerdict]) -> Iterable[tuple[bytes, EdgeVerdict, float]]:
+    """Yield (other end, edge, +1 if the edge leaves this node else -1) of this node's edges."""
+    for edge in edges:
+        if edge.tail == own:
+            yield edge.head, edge, 1.0
+        elif edge.head == own:
+            yield edge.tail, edge, -1.0

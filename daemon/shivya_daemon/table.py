@@ -1,0 +1,82 @@
+"""The neighbour table that clients decide by, and the load that heartbeats carry: two readings of one tick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shivya_daemon.core.heartbeat import MAX_NEIGHBOURS, NeighbourLoad, ServiceLoad, service_tag
+from shivya_daemon.core.node import PeerView
+from shivya_daemon.services import ServiceView
+from shivya_daemon.settings import LawSettings
+from shivya_daemon.verdict import Verdict
+from shivya_daemon.world import World
+
+
+def neighbour_table(
+    world: World, verdict: Verdict, peers: Mapping[bytes, PeerView], tick: int, law: LawSettings
+) -> dict[str, Any]:
+    """Return the table line of docs/socket.md for one service."""
+    tag = service_tag(world.service)
+    rows = []
+    for vertex in world.vertices[1:]:
+        if not world.candidate(vertex):
+            continue
+        peer = peers[vertex.id]
+        descriptor = peer.descriptors.get(tag)
+        rows.append(
+            {
+                "id": vertex.id.hex(),
+                "name": peer.name,
+                "address": descriptor.address or None if descriptor else None,
+                "potential": vertex.potential,
+                "slope": vertex.slope,
+                "service_rate": vertex.service_rate,
+                "queue": vertex.queue,
+                "servers": vertex.servers,
+                "hop": vertex.hop,
+                "age": vertex.age,
+                "out": vertex.own_sent,
+                "flow": verdict.release.get(vertex.id, 0),
+            }
+        )
+    return {
+        "service": world.service,
+        "tick": tick,
+        "gap": law.gap,
+        "hop_limit": law.hop_limit,
+        "stale_after": law.stale_after,
+        "service_rate": world.own.service_rate,
+        "servers": world.own.servers,
+        "neighbours": rows,
+    }
+
+
+def service_load(world: World, verdict: Verdict, view: ServiceView) -> ServiceLoad:
+    """Return what the next heartbeats say of one service."""
+    return ServiceLoad(
+        tag=service_tag(world.service),
+        queue=world.own.queue,
+        servers=world.own.servers,
+        service_rate=world.own.service_rate,
+        arrival_rate=world.own.arrival_rate,
+        waiting=verdict.waiting,
+        potential=verdict.potential,
+        slope=verdict.slope,
+        second_potential=verdict.second_potential,
+        second_slope=verdict.second_slope,
+        next_hop=verdict.next_hop,
+        neighbours=tuple(
+            NeighbourLoad(
+                node=v.id,
+                queue=v.queue,
+                servers=v.servers,
+                service_rate=v.service_rate,
+                age=v.age,
+                accepted=view.accepted.get(v.id, 0),
+                offload=view.offloads.get(v.id, 0.0),
+            )
+            for v in world.vertices[1:]
+            if v.direct
+        )[:MAX_NEIGHBOURS],
+    )

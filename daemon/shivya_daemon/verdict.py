@@ -1,0 +1,64 @@
+"""What the law says about one service at one tick, as plain values; and the answer while no law runs yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shivya_daemon.placement import waiting_time
+from shivya_daemon.world import World
+
+
+@dataclass(frozen=True)
+class EdgeVerdict:
+    """One link, positive from tail to head: reported jobs per second, its Hodge parts, and what is recommended."""
+
+    tail: bytes
+    head: bytes
+    reported: float
+    gradient: float
+    curl: float
+    harmonic: float
+    balancing: float
+    """Jobs to move so that waiting becomes equal."""
+    recommended: float
+    """Jobs per second: `balancing` over a horizon of one second."""
+    conductance: float
+    advertised: float
+    """This node's own value of the conductance, before it is averaged with the other end's."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Placement, repair and diagnosis of one service."""
+
+    service: str
+    waiting: float
+    """Expected time in system of a job that would arrive here now and stay, seconds."""
+    potential: float
+    """The same when it may be passed on."""
+    slope: float
+    next_hop: bytes | None
+    """Neighbour through which the potential is reached; None = this node itself."""
+    second_potential: float
+    second_slope: float
+    release: Mapping[bytes, int] = field(default_factory=dict)
+    """Whole jobs to hand over to each neighbour in this tick, before the guard."""
+    edges: tuple[EdgeVerdict, ...] = ()
+    curl_norm: float = 0.0
+    harmonic_norm: float = 0.0
+    collective_free_energy: float | None = None
+    free_energy: float = 0.0
+    """Of this node's own cell."""
+    belief: tuple[float, ...] = ()
+    activator: float = 0.0
+    inhibitor: float = 0.0
+    status: tuple[str, ...] = ()
+
+
+def shortest_expected_delay(world: World) -> Verdict:
+    """Answer without the law: every node advertises its own waiting, nobody hands over what already waits."""
+    own = world.own
+    waiting = waiting_time(own.queue, own.servers, own.service_rate)
+    slope = 1.0 / own.service_rate
+    return Verdict(world.service, waiting, waiting, slope, None, waiting, slope)

@@ -1,0 +1,1 @@
+"""Views of a node: each sees a `Snapshot` and nothing else of the daemon."""

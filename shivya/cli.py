@@ -1,0 +1,213 @@
+"""The command line: what can be typed. `shivya.commands` holds what the commands do."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from shivya import commands
+from shivya.errors import CommandError, ExitCode
+from shivya.version import __version__
+from shivya_daemon.views.words import plain
+
+_EXIT_CODES = "exit codes: 0 ok, 1 failed, 2 usage, 3 no daemon answers, 4 refused"
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line on standard error that says where the help is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; usage errors, --help and --version raise `SystemExit`."""
+    options = parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        code = run(options)
+        sys.stdout.flush()
+        return code
+    except CommandError as error:
+        return _fail(options.command, error, error.code)
+    except BrokenPipeError:
+        # The reader left; what is still buffered must not raise again while the interpreter shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except OSError as error:
+        return _fail(options.command, error, ExitCode.FAILED)
+
+
+def _fail(command: str, error: Exception, code: ExitCode) -> int:
+    sys.stderr.write(f"shivya {command}: {plain(' '.join(str(error).split()), limit=1000)}\n")
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = _Parser(
+        prog="shivya",
+        description="Consensus-free load sharing for fleets of edge machines.",
+        epilog=f"example: shivya daemon --port 8085 --peer 127.0.0.1:8086\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"shivya {__version__}")
+    verbs = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_daemon(verbs)
+    _add_questions(verbs)
+    _add_reports(verbs)
+    _add_experiments(verbs)
+    return top
+
+
+def _command(
+    verbs: argparse._SubParsersAction[_Parser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    example: str,
+    aliases: Sequence[str] = (),
+) -> _Parser:
+    """Add one command; its description is the docstring of the function that runs it."""
+    description = (run.__doc__ or "").split("\n\n")[0]
+    added = verbs.add_parser(
+        name,
+        aliases=aliases,
+        help=description,
+        description=description,
+        epilog=f"example: {example}\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    added.set_defaults(run=run)
+    return added
+
+
+def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Add the command that runs a node; its values stay text, which `shivya.config` reads like variables."""
+    daemon = _command(
+        verbs,
+        "daemon",
+        commands.daemon,
+        aliases=("start",),
+        example="shivya daemon --name edge-1 --port 8085 --peer 127.0.0.1:8086 --service-rate 20",
+    )
+    daemon.add_argument("--port", help="UDP port, 0 = the system chooses (default 8085)")
+    daemon.add_argument("--bind", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)")
+    daemon.add_argument("--advertise", metavar="ADDRESS", help="address that peers are told to use")
+    daemon.add_argument(
+        "--peer", metavar="HOST:PORT", action="append", help="a node to join by; may be repeated"
+    )
+    daemon.add_argument("--name", help="name of this node")
+    daemon.add_argument("--state-dir", metavar="DIR", help="folder that outlives the daemon")
+    daemon.add_argument("--socket", metavar="PATH", help="control socket of this daemon")
+    daemon.add_argument(
+        "--service-rate", metavar="RATE", help="jobs per second of the default service (default 10)"
+    )
+    daemon.add_argument(
+        "--config", metavar="FILE", type=Path, help="settings instead of shivya.toml and the user's"
+    )
+    daemon.add_argument(
+        "--tui",
+        action=argparse.BooleanOptionalAction,
+        help="live screen (default: on a terminal)",
+        default=None,
+    )
+    daemon.add_argument("--log-format", metavar="{text,json}", help="how log lines look (default text)")
+
+
+def _add_questions(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Add the commands that read from the running node."""
+    status = _command(
+        verbs, "status", commands.status, example="shivya status --json | jq .collective_free_energy"
+    )
+    peers = _command(verbs, "peers", commands.peers, example="shivya peers --port 8086")
+    settle = _command(verbs, "settle", commands.settle, example="shivya settle --json")
+    settle.add_argument("--service", default="default", help="kind of job (default: default)")
+    for command in (status, peers, settle):
+        _choose_daemon(command)
+        _choose_json(command)
+
+
+def _add_reports(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Add the commands by which a shell tells the running node what it measured."""
+    report = _command(
+        verbs, "report", commands.report, example="shivya report --queue 37 --servers 4 --rate 20"
+    )
+    report.add_argument(
+        "--queue", type=_whole, required=True, help="jobs held now, those in service included"
+    )
+    report.add_argument(
+        "--rate", type=_positive, help="jobs per second the node can serve (default: estimated)"
+    )
+    report.add_argument("--servers", type=_counting, help="jobs served at the same time (default 1)")
+    report.add_argument("--service", default="default", help="kind of job (default: default)")
+    report.add_argument("--node", help="name or id of the node meant; refused if it is not the daemon's own")
+    _choose_daemon(report)
+
+    offload = _command(verbs, "offload", commands.offload, example="shivya offload edge-1 edge-2 12.5")
+    offload.add_argument("source", metavar="SRC", help="name or id of the node that hands over")
+    offload.add_argument("target", metavar="DST", help="name or id of the node that receives")
+    offload.add_argument("rate", metavar="RATE", type=_not_negative, help="jobs per second")
+    offload.add_argument("--service", default="default", help="kind of job (default: default)")
+    _choose_daemon(offload)
+
+
+def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Add the commands that need no running daemon."""
+    reconcile = _command(verbs, "reconcile", commands.reconcile, example="shivya reconcile mesh.json --json")
+    reconcile.add_argument("file", metavar="FILE", help="mesh as JSON; - reads standard input")
+    _choose_json(reconcile)
+
+    demo = _command(verbs, "demo", commands.demo, example="shivya demo --nodes 5 --seconds 30 --kill")
+    demo.add_argument("--nodes", type=_counting, default=5, help="daemons to start (default 5)")
+    demo.add_argument("--seconds", type=_positive, default=30.0, help="length of each phase (default 30)")
+    demo.add_argument("--seed", type=int, default=0, help="seed of the arrivals (default 0)")
+    demo.add_argument("--kill", action="store_true", help="kill one node without warning in mid-phase")
+    _choose_json(demo)
+
+
+def _choose_daemon(command: _Parser) -> None:
+    command.add_argument("--port", help="port of the daemon to ask (default 8085)")
+    command.add_argument("--socket", metavar="PATH", help="control socket of the daemon to ask")
+
+
+def _choose_json(command: _Parser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON with stable field names")
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return int(text)
+
+
+def _counting(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _positive(text: str) -> float:
+    if not 0 < (value := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number greater than 0, not {text!r}")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    if not 0 <= (value := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
+    return value

@@ -1,0 +1,148 @@
+"""What the commands do. Each takes the parsed options and returns an exit code; heavy imports stay inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shivya.ask import ask
+from shivya.errors import CommandError, ExitCode
+
+_DAEMON_FLAGS = ("port", "bind", "advertise", "name", "state_dir", "socket", "service_rate", "log_format")
+_SHORT_ID = 8
+
+
+def daemon(options: Namespace) -> int:
+    """Run a node until it is told to stop."""
+    from shivya import config
+    from shivya_daemon.settings import SettingsError
+
+    flags: dict[str, str | None] = {key: getattr(options, key) for key in _DAEMON_FLAGS}
+    flags["peers"] = ",".join(options.peer) if options.peer else None
+    flags["tui"] = None if options.tui is None else str(options.tui)
+    try:
+        settings = config.load(flags, config_file=options.config, tui=sys.stdout.isatty())
+        from shivya_daemon import app
+
+        return app.run(settings)
+    except SettingsError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
+
+
+def status(options: Namespace) -> int:
+    """Show the state of the running node."""
+    from shivya.tables import status_text
+
+    document = ask(_socket(options), "STATUS")
+    _show(document, status_text if not options.json else None)
+    return ExitCode.OK
+
+
+def peers(options: Namespace) -> int:
+    """Show the peers of the running node."""
+    from shivya.tables import peers_text
+
+    document = ask(_socket(options), "STATUS")
+    if options.json:
+        _show(document.get("peers", []), None)
+    else:
+        _show(document, peers_text)
+    return ExitCode.OK
+
+
+def report(options: Namespace) -> int:
+    """Report a queue to the running node."""
+    path = _socket(options)
+    if options.node is not None:
+        _check_own(ask(path, "STATUS"), options.node)
+    ask(
+        path,
+        "REPORT",
+        service=options.service,
+        queue=options.queue,
+        servers=options.servers,
+        rate=options.rate,
+    )
+    sys.stdout.write(f"reported queue {options.queue} for service {options.service}\n")
+    return ExitCode.OK
+
+
+def offload(options: Namespace) -> int:
+    """Report a measured offload along a link of the running node."""
+    ask(
+        _socket(options),
+        "OFFLOAD",
+        service=options.service,
+        **{"from": options.source, "to": options.target, "rate": options.rate},
+    )
+    sys.stdout.write(f"reported {options.rate:g} jobs/s from {options.source} to {options.target}\n")
+    return ExitCode.OK
+
+
+def settle(options: Namespace) -> int:
+    """Show the flows that the running node recommends on the mesh it knows."""
+    from shivya.tables import settle_text
+
+    document = ask(_socket(options), "SETTLE", service=options.service)
+    _show(document, settle_text if not options.json else None)
+    return ExitCode.OK
+
+
+def reconcile(options: Namespace) -> int:
+    """Decompose the flows of a mesh given as JSON, and recommend better ones."""
+    from shivya import reconcile
+
+    return reconcile.run(options.file, as_json=options.json)
+
+
+def demo(options: Namespace) -> int:
+    """Run a mesh of real daemons on this machine, with a hotspot, without and with load sharing."""
+    from shivya import demo
+
+    return demo.run(
+        nodes=options.nodes,
+        seconds=options.seconds,
+        seed=options.seed,
+        kill=options.kill,
+        as_json=options.json,
+    )
+
+
+def _socket(options: Namespace) -> Path:
+    from shivya import config
+    from shivya_daemon.settings import SettingsError, socket_path
+
+    try:
+        settings = config.load({"port": options.port, "socket": options.socket})
+        return socket_path(settings.socket, settings.port)
+    except SettingsError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
+
+
+def _check_own(document: dict[str, Any], node: str) -> None:
+    own_id, own_name = str(document.get("node_id")), str(document.get("name"))
+    if node in (own_id, own_name) or (len(node) >= _SHORT_ID and own_id.startswith(node)):
+        return
+    raise CommandError(
+        ExitCode.REFUSED,
+        f"reports belong to the node they are about: run it there, or choose that node's daemon "
+        f"with --port or --socket; {node} is not {own_name}",
+    )
+
+
+def _show(document: Any, text: Callable[[Any], str] | None) -> None:
+    """Print `document` as `text` makes it, or as JSON when `text` is None."""
+    if text is None:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
+    try:
+        sys.stdout.write(text(document))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CommandError(
+            ExitCode.FAILED,
+            f"the daemon is of another version and its answer lacks {error}; see it with --json",
+        ) from None

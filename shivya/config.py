@@ -1,0 +1,192 @@
+"""Where settings come from: flags > environment > project file > user file > defaults.
+
+The environment names each key as ``SHIVYA_<KEY>`` (the law's as ``SHIVYA_LAW_<KEY>``). The project file is
+``shivya.toml`` in the working directory, the user file ``$XDG_CONFIG_HOME/shivya/config.toml``; a file given
+explicitly replaces both. A list, such as `peers`, is replaced by the higher layer and never joined with it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from shivya_daemon.settings import DaemonSettings, LawSettings, SettingsError
+
+PROJECT_FILE = "shivya.toml"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One type of value: how a person is told of it, how TOML types it, how text is read."""
+
+    expected: str
+    toml: tuple[type, ...]
+    parse: Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Values of one source. `label` turns a key into the words that name its origin in an error."""
+
+    values: Mapping[str, object]
+    label: Callable[[str], str]
+    folder: Path = Path()
+    """What a relative path in this source is relative to."""
+
+
+def _parse_switch(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+
+
+def _parse_list(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+_INTEGER = _Kind("a whole number", (int,), int)
+_NUMBER = _Kind("a finite number", (int, float), float)
+_TEXT = _Kind("a text", (str,), str)
+_SWITCH = _Kind("true or false", (bool,), _parse_switch)
+_LIST = _Kind("a list of HOST:PORT texts", (list,), _parse_list)
+
+_KINDS: Mapping[str, _Kind] = {
+    "port": _INTEGER,
+    "bind": _TEXT,
+    "advertise": _TEXT,
+    "peers": _LIST,
+    "name": _TEXT,
+    "state_dir": _TEXT,
+    "socket": _TEXT,
+    "service_rate": _NUMBER,
+    "tui": _SWITCH,
+    "log_format": _TEXT,
+    **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
+}
+_PATHS = ("state_dir", "socket")
+
+
+def load(
+    flags: Mapping[str, str | None],
+    *,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    config_file: Path | None = None,
+    tui: bool = False,
+) -> DaemonSettings:
+    """Merge all sources into the settings of one daemon.
+
+    `flags` maps keys to the text given on the command line, None where a flag was not given. `environ` and
+    `folder` default to those of the process. `tui` is the default of that key (whether standard output is a
+    terminal).
+
+    Raises `SettingsError` with one line that names the source and the key.
+    """
+    environ = os.environ if environ is None else environ
+    folder = Path.cwd() if folder is None else folder
+    merged: dict[str, object] = {"tui": tui}
+    origins: dict[str, str] = {}
+    for layer in _layers(flags, environ, folder, config_file):
+        for key, value in layer.values.items():
+            merged[key] = _convert(layer, key, value)
+            origins[key] = layer.label(key)
+    law = {key.removeprefix("law."): value for key, value in merged.items() if key.startswith("law.")}
+    top: dict[str, Any] = {key: value for key, value in merged.items() if not key.startswith("law.")}
+    try:
+        return DaemonSettings(law=LawSettings(**law), **top)  # type: ignore[arg-type]  # _convert checked them
+    except SettingsError as error:
+        # A setting's own check begins with its key; tell the reader where the value was written.
+        origin = origins.get(str(error).split(" ", 1)[0])
+        raise SettingsError(f"{origin}: {error}" if origin else str(error)) from None
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split ``HOST:PORT`` (IPv6 in brackets: ``[::1]:8085``); raise `SettingsError` if it is not one."""
+    host, separator, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not (separator and host and port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+        raise SettingsError(f"{text!r} is not an address; write HOST:PORT, for example 127.0.0.1:8086")
+    return host, int(port)
+
+
+def _layers(
+    flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path, config_file: Path | None
+) -> Iterator[_Layer]:
+    """Yield the sources from the weakest to the strongest."""
+    if config_file is not None:
+        yield _file_layer(config_file)
+    else:
+        base = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/") / ".config")
+        for path in (base / "shivya" / "config.toml", folder / PROJECT_FILE):
+            if path.exists():
+                yield _file_layer(path)
+    variables = {_variable(key): key for key in _KINDS}
+    given = {key: environ[name] for name, key in variables.items() if environ.get(name)}
+    yield _Layer(given, _variable, folder)
+    yield _Layer({key: text for key, text in flags.items() if text is not None}, _flag, folder)
+
+
+def _variable(key: str) -> str:
+    return "SHIVYA_" + key.upper().replace(".", "_")
+
+
+def _flag(key: str) -> str:
+    return "--peer" if key == "peers" else "--" + key.replace("_", "-")
+
+
+def _file_layer(path: Path) -> _Layer:
+    import tomllib  # only where a file exists
+
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    law = table.pop("law", {})
+    if not isinstance(law, dict):
+        raise SettingsError(f"{path}: law must be a table; write its keys below a line [law]")
+    values = table | {f"law.{key}": value for key, value in law.items()}
+    for key, value in values.items():
+        if key not in _KINDS:
+            raise SettingsError(f"{path}: unknown key {key!r}; known keys are {', '.join(_KINDS)}")
+        if type(value) not in _KINDS[key].toml:
+            raise SettingsError(f"{path}: {key} must be {_KINDS[key].expected}, not {value!r}")
+    return _Layer(values, lambda key: f"{path}: {key}", path.parent)
+
+
+def _convert(layer: _Layer, key: str, value: object) -> object:
+    """Turn one checked TOML value, or one text of a flag or variable, into what the settings hold."""
+    kind, label = _KINDS[key], layer.label(key)
+    if isinstance(value, str):
+        try:
+            value = kind.parse(value)
+        except (ValueError, KeyError):
+            raise SettingsError(f"{label} must be {kind.expected}, not {value!r}") from None
+    if kind is _NUMBER and not math.isfinite(value := _as_float(value)):
+        raise SettingsError(f"{label} must be {kind.expected}, not {value}")
+    if key.startswith("law.") and isinstance(value, (int, float)) and value <= 0:
+        raise SettingsError(f"{label} must be greater than 0, not {value}")
+    if key in _PATHS:
+        return layer.folder / Path(str(value)).expanduser()
+    if isinstance(value, list):
+        return tuple(_peer(label, item) for item in value)
+    return value
+
+
+def _as_float(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # an int or a float by its kind
+    except OverflowError:
+        return math.inf
+
+
+def _peer(label: str, item: object) -> tuple[str, int]:
+    if not isinstance(item, str):
+        raise SettingsError(f"{label} must be {_LIST.expected}, not {item!r}")
+    try:
+        return parse_address(item)
+    except SettingsError as error:
+        raise SettingsError(f"{label}: {error}") from None

@@ -1,0 +1,72 @@
+"""One server and the line in front of it: jobs in the order they came, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from shivya.demo.messages import Task
+
+_BLOCK = bytes(1 << 16)  # hashlib releases the interpreter lock for blocks of this size
+
+
+class Server:
+    """Serves jobs in `size / rate` seconds each and calls `finished` for each.
+
+    With `burn` a job costs that much CPU time of one thread; without, it only takes the time.
+    """
+
+    def __init__(self, rate: float, burn: bool, finished: Callable[[Task], None]) -> None:
+        self._rate = rate
+        self._burn = burn
+        self._finished = finished
+        self._waiting: deque[Task] = deque()  # bounded by the generator's plan
+        self._arrived = asyncio.Event()
+        self._serving = 0
+
+    @property
+    def held(self) -> int:
+        """Jobs here, the one in service included."""
+        return len(self._waiting) + self._serving
+
+    def add(self, task: Task) -> None:
+        """Put a job at the end of the line."""
+        self._waiting.append(task)
+        self._arrived.set()
+
+    def take_last(self) -> Task | None:
+        """Give up the job that would wait longest; None when no job waits."""
+        return self._waiting.pop() if self._waiting else None
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            loop = asyncio.get_running_loop()
+            free_at = loop.time()
+            while True:
+                if not self._waiting:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    free_at = loop.time()
+                task = self._waiting.popleft()
+                self._serving = 1
+                seconds = task.size / self._rate
+                if self._burn:
+                    await loop.run_in_executor(thread, burn_cpu, seconds)
+                else:
+                    # Counting from the planned end of the job before keeps the rate free of wake-up delays.
+                    free_at += seconds
+                    await asyncio.sleep(free_at - loop.time())
+                self._serving = 0
+                self._finished(task)
+
+
+def burn_cpu(seconds: float) -> None:
+    """Keep the calling thread computing for `seconds` of its own CPU time, the interpreter lock released."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        hashlib.blake2b(_BLOCK)

@@ -1,0 +1,123 @@
+"""Plain aligned text for the commands that a person or a script reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shivya_daemon.views.words import duration, health, number, plain
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Align `rows` under `heads`: the first `left` columns to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (heads, *rows)
+    )
+    return "\n".join(lines) + "\n"
+
+
+def status_text(status: dict[str, Any]) -> str:
+    """Return a node's STATUS object as a screen of text, its health first."""
+    law, remedies = plain(status.get("law", "unknown")), [plain(text) for text in status.get("status", ())]
+    facts = [
+        ("health", health(law, remedies)),
+        ("node", f"{plain(status['name'])} {plain(status['node_id'])}"),
+        ("address", plain(status.get("address") or f"port {status.get('port')}")),
+        ("version", f"{plain(status.get('version', 'unknown'))}, up {duration(status['uptime_seconds'])}"),
+        ("law", f"{law}, tick {status['tick']}, {duration(status.get('tick_seconds_p50'))} per tick"),
+        ("free energy", number(status.get("collective_free_energy"))),
+        ("circulation", f"curl {number(status['curl_norm'])}, harmonic {number(status['harmonic_norm'])}"),
+        ("drops", ", ".join(f"{plain(k)} {n}" for k, n in status.get("drops", {}).items() if n) or "none"),
+    ]
+    parts = ["".join(f"{key:<12}{value}\n" for key, value in facts)]
+    if remedies:
+        parts.append("".join(f"remedy: {text}\n" for text in remedies))
+    parts += [cells_text(status.get("cells", ())), peers_text(status), flows_text(status.get("flows", ()))]
+    return "\n".join(parts)
+
+
+def cells_text(cells: Sequence[dict[str, Any]]) -> str:
+    """Return the cells of a node, one a line."""
+    if not cells:
+        return "no cells\n"
+    rows = [
+        (
+            plain(cell.get("service", cell["id"]), 32),
+            number(cell["queue"]),
+            number(cell.get("servers")),
+            number(cell.get("service_rate")),
+            number(cell.get("arrival_rate")),
+            duration(cell.get("waiting_seconds")),
+            duration(cell.get("potential_seconds")),
+        )
+        for cell in cells
+    ]
+    return table(("SERVICE", "QUEUE", "SERVERS", "RATE/S", "ARRIVALS/S", "WAITING", "POTENTIAL"), rows)
+
+
+def peers_text(status: dict[str, Any]) -> str:
+    """Return the peers of a node, one a line, with the conductance of those that are linked."""
+    peers = status.get("peers", ())
+    if not peers:
+        return "no peers; name one with 'shivya daemon --peer HOST:PORT'\n"
+    conductance = {link["id"]: link.get("conductance") for link in status.get("links", ())}
+    rows = [
+        (
+            plain(peer["name"], 32),
+            plain(peer["id"], 40)[:8],
+            plain(peer["address"], 48),
+            duration(peer.get("rtt_seconds")),
+            duration(peer.get("age_seconds")),
+            number(peer.get("queue")),
+            number(peer.get("service_rate")),
+            number(conductance.get(peer["id"])),
+        )
+        for peer in peers
+    ]
+    return table(("PEER", "ID", "ADDRESS", "RTT", "AGE", "QUEUE", "RATE/S", "CONDUCTANCE"), rows, left=3)
+
+
+def flows_text(flows: Sequence[dict[str, Any]]) -> str:
+    """Return what the node is advised to hand over, one neighbour a line."""
+    if not flows:
+        return "nothing to hand over\n"
+    rows = [
+        (
+            plain(flow.get("name") or flow["to"], 40),
+            plain(flow.get("service", "default"), 32),
+            number(flow["rate"]),
+        )
+        for flow in flows
+    ]
+    return table(("HAND OVER TO", "SERVICE", "RATE/S"), rows, left=2)
+
+
+def settle_text(document: dict[str, Any]) -> str:
+    """Return the edges of a settled or reconciled mesh with the parts of their flow, one a line."""
+    edges = document["edges"]
+    if not edges:
+        return "no edges\n"
+    parts = ("reported", "gradient", "curl", "harmonic", "balancing", "recommended")
+    rows = [
+        (plain(edge["from"], 40), plain(edge["to"], 40), *(number(edge.get(part)) for part in parts))
+        for edge in edges
+    ]
+    return table(("FROM", "TO", *(part.upper() for part in parts)), rows, left=2)
+
+
+def reconcile_text(document: dict[str, Any]) -> str:
+    """Return a reconciled mesh: its links, its nodes, and what circulates."""
+    nodes = [
+        (plain(node["name"], 40), number(node["queue"]), number(node["target"])) for node in document["nodes"]
+    ]
+    components, cycles = document["betti"]
+    summary = (
+        f"curl {number(document['curl_norm'])}, harmonic {number(document['harmonic_norm'])}, "
+        f"components {components}, unfilled cycles {cycles}, status {plain(document['status'])}\n"
+    )
+    return "\n".join((settle_text(document), table(("NODE", "QUEUE", "TARGET"), nodes), summary))

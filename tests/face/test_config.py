@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from shivya import config
+from shivya_daemon.settings import DaemonSettings, LawSettings, SettingsError
+
+
+def load(folder: Path, environ: dict[str, str] | None = None, **options):
+    flags = options.pop("flags", {})
+    return config.load(
+        flags, environ={"XDG_CONFIG_HOME": str(folder / "user")} | (environ or {}), folder=folder, **options
+    )
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def user_file(folder: Path, text: str) -> Path:
+    return write(folder / "user" / "shivya" / "config.toml", text)
+
+
+def project_file(folder: Path, text: str) -> Path:
+    return write(folder / "shivya.toml", text)
+
+
+def test_defaults_without_any_source(tmp_path):
+    assert load(tmp_path) == DaemonSettings()
+
+
+def test_each_layer_overrides_the_one_below(tmp_path):
+    user_file(tmp_path, 'port = 1001\nname = "user"\nservice_rate = 1\nlog_format = "json"\n')
+    project_file(tmp_path, 'port = 1002\nname = "project"\nservice_rate = 2\n')
+    settings = load(
+        tmp_path, {"SHIVYA_PORT": "1003", "SHIVYA_NAME": "variable"}, flags={"port": "1004", "name": None}
+    )
+    assert (settings.port, settings.name, settings.service_rate, settings.log_format) == (
+        1004,
+        "variable",
+        2.0,
+        "json",
+    )
+
+
+def test_an_explicit_file_replaces_project_and_user_files(tmp_path):
+    user_file(tmp_path, 'name = "user"\n')
+    project_file(tmp_path, "port = 1002\n")
+    explicit = write(tmp_path / "explicit.toml", "service_rate = 3.5\n")
+    settings = load(tmp_path, config_file=explicit)
+    assert (settings.name, settings.port, settings.service_rate) == (None, DaemonSettings().port, 3.5)
+
+
+def test_law_keys_merge_one_by_one(tmp_path):
+    user_file(tmp_path, "[law]\ngap = 0.2\nhop_limit = 3\n")
+    project_file(tmp_path, "[law]\ngap = 0.3\n")
+    settings = load(tmp_path, {"SHIVYA_LAW_STALE_AFTER": "2.5"})
+    assert settings.law == LawSettings(gap=0.3, hop_limit=3, stale_after=2.5)
+
+
+def test_peers_are_replaced_not_joined(tmp_path):
+    project_file(tmp_path, 'peers = ["10.0.0.1:1", "[::1]:2"]\n')
+    assert load(tmp_path).peers == (("10.0.0.1", 1), ("::1", 2))
+    assert load(tmp_path, {"SHIVYA_PEERS": "a:3, b:4"}).peers == (("a", 3), ("b", 4))
+    assert load(tmp_path, flags={"peers": "c:5"}).peers == (("c", 5),)
+
+
+def test_paths_of_a_file_are_relative_to_it_and_others_to_the_working_directory(tmp_path):
+    explicit = write(tmp_path / "etc" / "mesh.toml", 'state_dir = "state"\nsocket = "/run/x.sock"\n')
+    settings = load(tmp_path, {"SHIVYA_SOCKET": "here.sock"}, config_file=explicit)
+    assert settings.state_dir == tmp_path / "etc" / "state"
+    assert settings.socket == tmp_path / "here.sock"
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("No", False), ("0", False)])
+def test_tui_default_gives_way_to_any_source(tmp_path, text, value):
+    assert load(tmp_path, tui=True).tui is True
+    assert load(tmp_path, {"SHIVYA_TUI": text}, tui=not value).tui is value
+
+
+def test_every_setting_can_be_given():
+    settings = {f.name for f in fields(DaemonSettings)} - {"law"} | {
+        f"law.{f.name}" for f in fields(LawSettings)
+    }
+    assert set(config._KINDS) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("prot = 1\n", ["unknown key 'prot'", "port"]),
+        ("[law]\ngaps = 1\n", ["unknown key 'law.gaps'"]),
+        ("law = 3\n", ["law must be a table"]),
+        ("[other]\nx = 1\n", ["unknown key 'other'"]),
+        ("port = '8085'\n", ["port must be a whole number", "'8085'"]),
+        ("port = true\n", ["port must be a whole number"]),
+        ("port = 70000\n", ["port must be between 0 and 65535"]),
+        ("tui = 1\n", ["tui must be true or false"]),
+        ("service_rate = nan\n", ["service_rate must be a finite number"]),
+        ("service_rate = 0\n", ["service_rate must be a positive number"]),
+        ("name = 'two words'\n", ["name", "characters"]),
+        ("peers = [1]\n", ["peers must be a list of HOST:PORT"]),
+        ("peers = ['nowhere']\n", ["peers", "'nowhere'", "HOST:PORT"]),
+        ("[law]\ngap = -1\n", ["law.gap must be greater than 0"]),
+        ("[law]\nhop_limit = 1.5\n", ["law.hop_limit must be a whole number"]),
+        ("port = \n", ["not valid TOML"]),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line_with_file_and_key(tmp_path, text, parts):
+    path = project_file(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (str(path), *parts):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "parts"),
+    [
+        ({"SHIVYA_PORT": "many"}, {}, ["SHIVYA_PORT must be a whole number", "'many'"]),
+        ({"SHIVYA_LAW_GAP": "inf"}, {}, ["SHIVYA_LAW_GAP must be a finite number"]),
+        ({"SHIVYA_TUI": "maybe"}, {}, ["SHIVYA_TUI must be true or false"]),
+        ({}, {"service_rate": "-3"}, ["--service-rate", "positive"]),
+        ({}, {"peers": "host"}, ["--peer", "'host'"]),
+        ({}, {"peers": "host:0"}, ["--peer", "HOST:PORT"]),
+    ],
+)
+def test_a_mistake_in_a_variable_or_flag_names_it(tmp_path, environ, flags, parts):
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, environ, flags=flags)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_missing_explicit_file_is_told(tmp_path):
+    with pytest.raises(SettingsError, match=r"cannot read .*absent\.toml"):
+        load(tmp_path, config_file=tmp_path / "absent.toml")
+
+
+def test_bytes_that_are_not_text_are_told(tmp_path):
+    (tmp_path / "shivya.toml").write_bytes(b"name = '\xff'\n")
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        load(tmp_path)
