@@ -26,9 +26,9 @@ def daemon(options: Namespace) -> int:
     flags["tui"] = None if options.tui is None else str(options.tui)
     try:
         settings = config.load(flags, config_file=options.config, tui=sys.stdout.isatty())
-        from shivya_daemon import app
+        from shivya_daemon.app import run
 
-        return app.run(settings)
+        return run(settings)
     except SettingsError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
 

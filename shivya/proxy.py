@@ -51,7 +51,7 @@ class WorkloadMeshProxy:
     """A fixed mesh whose nodes and links are known by name.
 
     Queues and offload rates start at 0, capacities (service rates) at 1 work unit per second. Raises
-    `DuplicateNode`, `UnknownNode`, or `ValueError` for a self loop or a link named twice.
+    `DuplicateNode`, `UnknownNode`, or `ValueError` for no nodes, a self loop or a link named twice.
     """
 
     def __init__(self, nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> None:
@@ -60,6 +60,8 @@ class WorkloadMeshProxy:
             if node in self._index:
                 raise DuplicateNode(f"duplicate node `{node}`")
             self._index[node] = len(self._index)
+        if not self._index:
+            raise ValueError("a mesh needs at least one node")
         self._edges: dict[tuple[int, int], int] = {}
         for source, target in edges:
             tail, head = self._vertex(source), self._vertex(target)

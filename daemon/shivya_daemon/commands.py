@@ -1,7 +1,7 @@
 """The verbs of the control socket, without the socket: one line in, one JSON object out.
 
-docs/socket.md is the description for applications. Every line is checked in full before anything is counted, so
-a refused line has changed nothing; the one exception is named at `COUNT`.
+docs/socket.md is the description for applications. Every line is checked in full before anything is counted,
+so a refused line has changed nothing; the one exception is named at `COUNT`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Commands:
         service = fields.service()
         queue = fields.count("queue")
         servers = fields.count("servers", None, 1, MAX_SERVERS)
-        rate = fields.rate("rate", None)
+        rate = fields.rate("rate")
         address = fields.address()
         fields.finish()
         if queue is None:
@@ -173,14 +173,14 @@ class Commands:
     def _offload(self, fields: _Fields, _: Session) -> Reply:
         service = self._offered(fields)
         source, target = fields.required("from", "this node"), fields.required("to", "a neighbour")
-        rate = fields.rate("rate", None, zero=True)
+        rate = fields.rate("rate", zero=True)
         fields.finish()
         if rate is None:
             raise CommandError("rate is missing; give it in jobs per second")
         status = self._desk.status()
         if source not in (status.get("name"), status.get("node_id")):
             raise CommandError(
-                f"from={source[:64]} is not this node ({status.get('name')}); send OFFLOAD to the daemon there"
+                f"from={source[:64]} is not this node, {status.get('name')}; tell it to the daemon there"
             )
         self._desk.book.explicit_offload(service, self._node("to", target), rate, self._clock())
         return {"ok": True}
@@ -190,18 +190,18 @@ class Commands:
         fields.finish()
         return {"edges": self._desk.settle(service)}
 
-    def _watch(self, fields: _Fields, session: Session) -> None:
-        """Begin to push tables; the first one is the reply."""
+    def _watch(self, fields: _Fields, session: Session) -> Reply:
         service, address = fields.service(), fields.address()
         fields.finish()
         self._desk.book.offer(service, self._clock(), address)
         session.watching, session.seen = service, {}
+        return self.table(session)
 
     def _count(self, fields: _Fields, session: Session) -> Reply | None:
         """Add up what a client did since its last COUNT. A peer that is gone costs its own counts only."""
         service = self._offered(fields)
         arrived, done = fields.count("arrived", 0) or 0, fields.count("done", 0) or 0
-        queue, rate = fields.count("queue"), fields.rate("rate", None)
+        queue, rate = fields.count("queue"), fields.rate("rate")
         servers = fields.count("servers", None, 1, MAX_SERVERS)
         counts = {verb: fields.counts_by_node(verb) for verb in ("sent", "unsent", "accepted")}
         fields.finish()
@@ -263,9 +263,8 @@ class _Fields:
 
     def finish(self) -> None:
         if self._values:
-            raise CommandError(
-                f"{self._verb} has no field {next(iter(self._values))[:64]!r}; see docs/socket.md"
-            )
+            key = next(iter(self._values))
+            raise CommandError(f"{self._verb} has no field {key[:64]!r}; see docs/socket.md")
 
     def service(self) -> str:
         return check_name(self._values.pop("service", DEFAULT_SERVICE))
@@ -278,9 +277,9 @@ class _Fields:
 
     def address(self) -> str | None:
         value = self._values.pop("address", None)
-        if value is not None and not (
-            value.isascii() and value.isprintable() and len(value) <= MAX_ADDRESS_LENGTH
-        ):
+        if value is None:
+            return None
+        if not value.isascii() or not value.isprintable() or len(value) > MAX_ADDRESS_LENGTH:
             raise CommandError(f"address must be at most {MAX_ADDRESS_LENGTH} printable ASCII characters")
         return value
 
@@ -290,10 +289,10 @@ class _Fields:
         text = self._values.pop(key, None)
         return default if text is None else _whole(key, text, least, most)
 
-    def rate(self, key: str, default: float | None, *, zero: bool = False) -> float | None:
+    def rate(self, key: str, *, zero: bool = False) -> float | None:
         text = self._values.pop(key, None)
         if text is None:
-            return default
+            return None
         try:
             value = float(text)
         except ValueError:

@@ -1,8 +1,8 @@
 """The control socket: a Unix stream socket on which applications and the command line talk to the node.
 
-One line in, one JSON line out (`shivya_daemon.commands`); a connection that watches gets the neighbour table each
-time it changes. A slow reader holds up nobody but itself and gets the latest table when it catches up. The
-socket is 0600 in a directory of the daemon's own: who can open it acts as the daemon's user.
+One line in, one JSON line out (`shivya_daemon.commands`); a connection that watches gets the neighbour table
+each time it changes. A slow reader holds up nobody but itself and gets the latest table when it catches up.
+The socket is 0600 in a directory of the daemon's own: who can open it acts as the daemon's user.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from shivya_daemon.commands import Commands, Desk, Reply, Session, encode
 MAX_CONNECTIONS = 64
 MAX_LINE = 4096
 _SEND_BUFFER = 32 * 1024  # bytes in the kernel: a stalled reader finds few old tables before the latest
+_PUSH_INTERVAL = 0.05  # least time between two tables on a connection
 _ACCEPT_PAUSE = 0.1
 _PROBE_TIMEOUT = 1.0
 _log = logging.getLogger(__name__)
@@ -129,7 +130,6 @@ class _Connection:
         return True
 
     async def _obey(self, line: bytes) -> None:
-        watched = self._session.watching
         try:
             reply = self._commands.obey(line, self._session)
         except Exception:  # a fault of the daemon must not end it
@@ -137,8 +137,6 @@ class _Connection:
             reply = {"error": "the daemon failed on this line; see its log"}
         if reply is not None:
             await self._reply(reply)
-        elif self._session.watching is not watched:
-            self.changed.set()
 
     async def _push(self, scope: anyio.CancelScope) -> None:
         while True:
@@ -153,6 +151,7 @@ class _Connection:
                 continue
             try:
                 await self._reply(table)
+                await anyio.sleep(_PUSH_INTERVAL)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 scope.cancel()
                 return

@@ -28,15 +28,19 @@ def load_or_create_identity(directory: Path) -> Identity:
                 raise KeyFileError(f"{path} is readable by others; restrict it with: chmod 600 {path}")
             data = file.read(_KEY_BYTES + 1)
     except OSError as error:
-        raise KeyFileError(f"cannot use the state directory {directory}: {error.strerror or error}") from error
+        raise KeyFileError(
+            f"cannot use the state directory {directory}: {error.strerror or error}"
+        ) from error
     if len(data) != _KEY_BYTES:
-        raise KeyFileError(f"{path} is damaged ({len(data)} bytes, not {_KEY_BYTES}); restore it or move it away")
+        raise KeyFileError(
+            f"{path} is damaged ({len(data)} bytes, not {_KEY_BYTES}); restore it or move it away"
+        )
     return Identity.from_private_bytes(data)
 
 
 def _create(path: Path) -> Identity:
     identity = Identity.generate(os.urandom)
-    # Written beside and linked into place, so that a crash leaves a whole key or none, and two starters agree on one.
+    # Written beside and linked into place: a crash leaves a whole key or none, and two starters agree on one.
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -26,7 +26,9 @@ class JsonFormatter(logging.Formatter):
 
 def configure(log_format: str, file: Path | None = None) -> None:
     """Send the records of this package to stderr, or to `file` when the terminal shows the live view."""
-    handler: logging.Handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file)
+    handler: logging.Handler = (
+        logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file)
+    )
     if log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:

@@ -14,8 +14,8 @@ _SOCKET_PATH_LIMIT = 100  # bytes; sun_path holds 108 on Linux, 104 on BSD
 def socket_path(explicit: Path | None, port: int) -> Path:
     """Control socket of the daemon on a UDP port.
 
-    The first that is set of `explicit`, `$SHIVYA_SOCKET`, `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR/shivya`, else
-    /tmp/shivya-<uid>, as `<port>.sock` where a directory is given.
+    The first that is set of `explicit` and `$SHIVYA_SOCKET` (files), `$RUNTIME_DIRECTORY` and
+    `$XDG_RUNTIME_DIR/shivya` (directories, as `<port>.sock`); else in /tmp/shivya-<uid>.
     Raises `ValueError` for a path that does not fit into a socket address.
     """
     if explicit is not None:

@@ -40,7 +40,7 @@ class Neighbour:
     out: int
     """Jobs sent to it that its last heartbeat does not count yet."""
     seen: int
-    """Jobs sent to it that this connection has reported so far; a client adds its later ones to `out`."""
+    """Jobs sent to it, less those taken back, that this connection reported; a client adds its later ones."""
     flow: int
     """Whole jobs to hand over in this tick."""
 
@@ -186,7 +186,7 @@ def _neighbour(row: object) -> Neighbour:
         hop=_number(row, "hop"),
         age=_number(row, "age"),
         out=_count(row, "out"),
-        seen=_count(row, "seen") if "seen" in row else 0,
+        seen=_integer(row, "seen") if "seen" in row else 0,
         flow=_count(row, "flow"),
     )
 
@@ -205,8 +205,15 @@ def _number(document: Mapping[str, Any], field: str) -> float:
     return float(value)
 
 
-def _count(document: Mapping[str, Any], field: str) -> int:
+def _integer(document: Mapping[str, Any], field: str) -> int:
     value = document.get(field)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{field} must be a whole number that is not negative")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{field} must be a whole number")
+    return value
+
+
+def _count(document: Mapping[str, Any], field: str) -> int:
+    value = _integer(document, field)
+    if value < 0:
+        raise ValueError(f"{field} must not be negative")
     return value

@@ -61,7 +61,9 @@ class DaemonSettings:
         if not 0 <= self.port <= 65535:
             raise SettingsError(f"port must be between 0 and 65535, not {self.port}")
         if not math.isfinite(self.service_rate) or self.service_rate <= 0:
-            raise SettingsError(f"service_rate must be a positive number of jobs per second, not {self.service_rate}")
+            raise SettingsError(
+                f"service_rate must be a positive number of jobs per second, not {self.service_rate}"
+            )
         if self.log_format not in ("text", "json"):
             raise SettingsError(f"log_format must be text or json, not {self.log_format!r}")
         if self.name is not None:
@@ -72,7 +74,8 @@ class DaemonSettings:
             raise SettingsError(f"bind must be an IP address, not {self.bind!r}") from None
         if not address.is_loopback:
             raise SettingsError(
-                f"bind {self.bind} is not a loopback address; the open wire is unauthenticated and stays on this host"
+                f"bind {self.bind} is not a loopback address; the open wire is unauthenticated and "
+                "stays on this host"
             )
 
 
@@ -86,14 +89,16 @@ def check_name(name: str) -> str:
     return name
 
 
-def state_directory(settings: DaemonSettings, port: int) -> Path:
+def state_directory(settings: DaemonSettings) -> Path:
     """Directory that outlives the daemon: `--state-dir`, `$STATE_DIRECTORY`, else below `$XDG_STATE_HOME`."""
     if settings.state_dir is not None:
         return settings.state_dir
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given)
+    if settings.port == 0:
+        raise SettingsError("port 0 needs a --state-dir: the default directory is named after the port")
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "shivya" / str(port)
+    return Path(base) / "shivya" / str(settings.port)
 
 
 def socket_path(explicit: Path | None, port: int) -> Path:

@@ -1,7 +1,7 @@
-"""The frozen picture of a node that every view sees: TUI, control socket, and later page and metrics.
+"""The frozen picture of a node that every view sees.
 
-Views import this module and nothing else of the daemon. `to_json` gives the object that `shivya status --json`
-prints; its field names are stable.
+Views import this module and nothing else of the daemon. `to_json` gives the object that
+`shivya status --json` prints; its field names are stable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The neighbour table that clients decide by, and the load that heartbeats carry: two readings of one tick."""
+"""The neighbour table that clients decide by, and the load that heartbeats carry."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def service_load(world: World, verdict: Verdict, view: ServiceView) -> ServiceLo
                 servers=v.servers,
                 service_rate=v.service_rate,
                 age=v.age,
-                accepted=view.accepted.get(v.id, 0),
+                accepted=view.accepted.get(v.id, 0) & 0xFFFFFFFF,
                 offload=view.offloads.get(v.id, 0.0),
             )
             for v in world.vertices[1:]

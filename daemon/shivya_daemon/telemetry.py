@@ -1,4 +1,4 @@
-"""Telemetry of this machine: processor load, memory pressure and network traffic, sampled about once a second."""
+"""Telemetry of this machine: processor load, memory pressure and network traffic."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from shivya_daemon.world import World
 
 @dataclass(frozen=True)
 class EdgeVerdict:
-    """One link, positive from tail to head: reported jobs per second, its Hodge parts, and what is recommended."""
+    """One link, positive from tail to head: reported jobs per second, its parts, and what is recommended."""
 
     tail: bytes
     head: bytes

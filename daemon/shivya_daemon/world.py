@@ -1,8 +1,8 @@
 """What this node knows of one service, as plain values: itself, its neighbours, and the links between them.
 
-`survey` reads the members' last heartbeats and the books of the local applications; it is the only place where the
-two meet. The law (`mind`) turns a `World` into arrays, the fallback and the neighbour table read it as it is.
-No node keeps everybody's load: a world reaches two hops.
+`survey` reads the members' last heartbeats and the books of the local applications; it is the only place
+where the two meet. The law (`mind`) turns a `World` into arrays, the fallback and the neighbour table read it
+as it is. No node keeps everybody's load: a world reaches two hops.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def survey(
     }
     for peer in peers:
         load = peer.services.get(tag)
-        if load is None:
+        if load is None or not peer.linked:
             continue
         age = max(0.0, now - peer.received[tag])
         backwards = load.next_hop == own_id
@@ -115,7 +115,8 @@ def survey(
                 continue
             low, high = sorted((peer.id, other.node))
             links.setdefault((low, high), Link(low, high, None, None, 0.0))
-            seen = Vertex(other.node, other.queue, other.servers, other.service_rate, 0.0, age + other.age)
+            age_there = age + other.age
+            seen = Vertex(other.node, other.queue, other.servers, other.service_rate, 0.0, age_there)
             if other.node not in remote or seen.age < remote[other.node].age:
                 remote[other.node] = seen
     own = Vertex(own_id, view.queue, view.servers, view.service_rate, view.arrival_rate, 0.0)

@@ -27,7 +27,7 @@ class SolveInfo(NamedTuple):
 
     iterations: Int32[Array, ""]
     residual: Float[Array, ""]
-    """True residual |b - A x| / |b|; zero when b is zero."""
+    """True residual |b - A x| / |b|, with |b| taken no smaller than noise / tolerance; zero when b is zero."""
     status: UInt32[Array, ""]
 
 
@@ -56,13 +56,14 @@ def solve(
     tolerance: ArrayLike | None = None,
     max_iterations: ArrayLike = 1000,
     refresh: int = 50,
+    noise: ArrayLike = 0.0,
 ) -> tuple[Float[Array, "n"], SolveInfo]:
     """Solve A x = b for a symmetric positive semi-definite A, given by its product with a vector.
 
     `project` is the orthogonal projector onto the range of A; it is applied to b and to x, and through
     them to tangents and cotangents. Without it b and all cotangents must lie in the range. `start` is a warm
-    start. `tolerance` is relative to |b|. The residual is recomputed from scratch every `refresh` steps and
-    before success is reported.
+    start. `tolerance` is relative to |b|; a residual below `noise`, the rounding error of b, is not pursued.
+    The residual is recomputed from scratch every `refresh` steps and before success is reported.
 
     Returns x and SolveInfo. A zero b gives zero. NaN or infinity in b gives zero and NON_FINITE_INPUT; a
     residual above the tolerance at the end gives NOT_CONVERGED. Works under jit, vmap and grad; derivatives
@@ -77,6 +78,9 @@ def solve(
         usable = jnp.where(jnp.all(jnp.isfinite(start)), start, 0)
         origin = jax.lax.stop_gradient(onto(usable))
 
+    tolerance = default_tolerance(rhs.dtype) if tolerance is None else tolerance
+    least = jax.lax.stop_gradient(noise / jnp.maximum(tolerance, jnp.finfo(rhs.dtype).tiny))
+    scale = jnp.maximum(scale, jnp.minimum(least, jnp.finfo(rhs.dtype).max))
     remainder = rhs if origin is None else rhs - matvec(origin)
     x, info = solve_linear(matvec, remainder, scale, tolerance, max_iterations, refresh)
     x = onto(x if origin is None else origin + x)
@@ -97,21 +101,18 @@ def solve_linear(
     """
     limit = default_tolerance(rhs.dtype) if tolerance is None else tolerance
 
-    # The yardstick rides along as a second unknown: its tangent and cotangent being zero, the solves of
+    # The yardstick rides along as one more unknown: its tangent and cotangent being zero, the solves of
     # derivatives are measured against their own right-hand sides.
-    def block(unknown: tuple[Array, Array]) -> tuple[Array, Array]:
-        return matvec(unknown[0]), unknown[1]
+    def extended(unknown: Array) -> Array:
+        return jnp.append(matvec(unknown[:-1]), unknown[-1])
 
-    def descend(
-        operator: Callable[[tuple[Array, Array]], tuple[Array, Array]], known: tuple[Array, Array]
-    ) -> tuple[tuple[Array, Array], SolveInfo]:
-        vector, scale = known
-        x, info = _iterate(lambda v: operator((v, scale))[0], vector, scale, limit, max_iterations, refresh)
-        return (x, scale), info
+    def descend(_: Operator, known: Array) -> tuple[Array, SolveInfo]:
+        x, info = _iterate(matvec, known[:-1], known[-1], limit, max_iterations, refresh)
+        return jnp.append(x, known[-1]), info
 
-    known = (rhs, jnp.asarray(yardstick, rhs.dtype))
-    (x, _), info = jax.lax.custom_linear_solve(block, known, descend, symmetric=True, has_aux=True)
-    return x, info
+    known = jnp.append(rhs, jnp.asarray(yardstick, rhs.dtype))
+    x, info = jax.lax.custom_linear_solve(extended, known, descend, symmetric=True, has_aux=True)
+    return x[:-1], info
 
 
 def _norm(vector: Array) -> Array:
@@ -136,11 +137,15 @@ def _iterate(
     reference = jnp.where(yardstick > 0, yardstick / unit, jnp.linalg.norm(b))
     goal = jnp.square(jnp.asarray(tolerance, b.dtype) * reference)
     limit = jnp.asarray(max_iterations, jnp.int32)
+    # Below this curvature a direction lies in the kernel to working precision: all that is left of b is rounding.
+    probe = jnp.cos(jnp.arange(1, b.shape[0] + 1, dtype=b.dtype))
+    stiffness = jnp.linalg.norm(matvec(probe)) / jnp.linalg.norm(probe)
+    flat = stiffness * jnp.finfo(b.dtype).eps ** 0.7
 
     def step(s: _Iterate) -> _Iterate:
         image = matvec(s.direction)
         curvature = jnp.vdot(s.direction, image)
-        alive = curvature > 0
+        alive = curvature > flat * jnp.vdot(s.direction, s.direction)
         length = jnp.where(alive, s.energy / jnp.where(alive, curvature, 1), 0)
         residual = s.residual - length * image
         energy = jnp.vdot(residual, residual)

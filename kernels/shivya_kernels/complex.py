@@ -80,7 +80,7 @@ class SimplicialComplex:
         """Build the clique complex of a graph on the host.
 
         `edges` [e, 2] keep their order and orientation. `capacity` pads the arrays (None: tight).
-        `active` [num_vertices] says which vertices exist (None: all): slots stay where they are when others go.
+        `active` [num_vertices] says which vertices exist (None: all), for slots that stay put when others go.
 
         Raises UnknownVertex, CapacityExceeded, DimensionMismatch; ValueError for self loops and duplicates.
         """

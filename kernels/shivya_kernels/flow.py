@@ -2,8 +2,8 @@
 
 Of all flows that level waiting, the one of least energy is the gradient of a potential (Hu and Blake, "An
 improved diffusion algorithm for dynamic load balancing", Parallel Computing 1999): nothing goes in circles.
-Placement follows a min-plus potential with split horizon (Bertsekas and Gallager, "Data Networks", 5.2), priced
-by the jobs under way.
+Placement follows a min-plus potential with split horizon (Bertsekas and Gallager, "Data Networks", 5.2),
+priced by the jobs under way.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def balancing_flow(
 ) -> Float[Array, "E"]:
     """The least-energy flow that leaves equal backlog / capacity in every component.
 
-    `backlog` is work, `capacity` the rate at which it is served, `conductance` K weighs the energy sum f^2 / K
-    (None: all 1). With surplus b = backlog - capacity * sum(backlog) / sum(capacity) per component, solve
-    d0^T K d0 a = b; the flow is -K d0 a, positive from tail to head, in units of the backlog. It is a gradient
-    in the K^-1 inner product: nothing goes round in circles, and every edge runs downhill in a.
+    `backlog` is work, `capacity` the rate at which it is served, `conductance` K weighs the energy
+    sum f^2 / K (None: all 1). With surplus b = backlog - capacity * sum(backlog) / sum(capacity) per component,
+    solve d0^T K d0 a = b; the flow is -K d0 a, positive from tail to head, in units of the backlog. It is a
+    gradient in the K^-1 inner product: nothing goes round in circles, and every edge runs downhill in a.
 
     A vertex of no capacity hands on all that it holds; a component of none, and any input that is not finite,
     gives no flow. An edge without positive conductance does not exist. Raises DimensionMismatch.
@@ -123,9 +123,9 @@ def placement(
 
     Own: `waiting` (`waiting_time` here, seconds), `own_service_rate` (jobs/s), `queue` and `servers`.
     Per vertex, read only where `candidate`: `potential` and `slope` as this node sees them (the second ones of
-    a neighbour that would send back here), `own_sent` jobs sent and not yet acknowledged, `service_rate`, `hop`
-    (seconds), and `drift`, a forecast change of the potential. `gap` is the least gain worth a move, and
-    `slope_window` the rise of W over which the slope is taken, both in seconds; keep the window <= gap + hop.
+    a neighbour that would send back here), `own_sent` jobs sent and not yet acknowledged, `service_rate`,
+    `hop` (seconds), and `drift`, a forecast change of the potential. `gap` is the least gain worth a move and
+    `slope_window` the rise of W over which the slope is taken, in seconds; keep the window <= gap + hop.
 
     Ties go to this node, then to the lowest index. With no second way the second values are this node's own.
     Differentiable. Jobs go to `next_hop` in order, which the cost of jobs under way changes as they are sent.

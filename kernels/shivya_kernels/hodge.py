@@ -2,8 +2,9 @@
 
 flow = d0 a + d1^T b + h (Lim, "Hodge Laplacians on Graphs", SIAM Review 2020; Jiang, Lim, Yao, Ye,
 "Statistical ranking and combinatorial Hodge theory", 2011). Signs are those of `complex`:
-(d0 a)(u -> v) = a_v - a_u, and d1 sums a flow around [u < v < w] with the edges' orientation. Unlike dense
-pseudo-inverses, which end at a few thousand edges, only products with d0 and d1 are formed above 128 vertices.
+(d0 a)(u -> v) = a_v - a_u, and d1 sums a flow around [u < v < w] with the edges' orientation. Unlike
+dense pseudo-inverses, which end at a few thousand edges, only products with d0 and d1 are formed above 128
+vertices.
 
 Vectors of a padded complex may be passed unpadded. Results have the length passed; a result over another kind
 of cell is then unpadded too, unless the complex is traced and its count unknown: then it has capacity length.
@@ -176,12 +177,14 @@ def _solve_circulation(
     c: SimplicialComplex, f: Array, start: Array | None, tolerance: ArrayLike, max_iterations: ArrayLike
 ) -> tuple[Array, cg.SolveInfo]:
     """d1 d1^T b = d1 f: singular beside tetrahedra, but the right-hand side is in its range."""
+    rounding = 16 * jnp.finfo(f.dtype).eps * jnp.linalg.norm(f)
     return cg.solve(
         lambda b: laplacian.circulation(c, laplacian.boundary(c, b)),
         laplacian.circulation(c, f),
         start=None if start is None else resize(start, c.triangle_mask.shape[0]),
         tolerance=tolerance,
         max_iterations=max_iterations,
+        noise=rounding,
     )
 
 

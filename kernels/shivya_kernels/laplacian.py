@@ -1,7 +1,7 @@
 """Incidence operators of a complex, and solves with its vertex Laplacian.
 
-All vectors here have capacity length. Index arrays must be arguments of the compiled call: closed over,
-XLA folds the gathers at compile time, which takes a minute on large complexes. Scatter-add (`segment_sum`) is the
+All vectors here have capacity length. Index arrays must be arguments of the compiled call: closed over, XLA
+folds the gathers at compile time, a minute's work on large complexes. Scatter-add (`segment_sum`) is the
 fastest product on XLA's CPU back end, by 4 to 20 times over padded rows.
 """
 

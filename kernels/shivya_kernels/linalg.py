@@ -14,9 +14,6 @@ from shivya_kernels.status import Status, flag
 RIDGE = 1e-6
 """What is added to the diagonal of a singular or indefinite matrix, exactly once."""
 
-_UNROLLED = 8
-"""Up to this size columns are unrolled: XLA fuses them over a batch, where LAPACK is called once per matrix."""
-
 
 class Stabilised(NamedTuple):
     """The matrix in use, its lower Cholesky factor, and what had to be done to it."""
@@ -34,29 +31,20 @@ def stabilise(matrix: Float[Array, "D D"]) -> Stabilised:
     its own diagonal entry counts as zero, whatever the scale of the matrix.
     """
     eye = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
-    # The checks see no derivative: that of a failed factor is NaN even where it is not selected.
     fixed = jax.lax.stop_gradient(matrix)
-    rounding = matrix.shape[-1] * jnp.finfo(matrix.dtype).eps
-    regular = _is_positive(fixed, rounding)
-    ridged = matrix + RIDGE * eye
-    repaired = _is_positive(jax.lax.stop_gradient(ridged), 0.0)
-    chosen = jnp.where(regular, matrix, jnp.where(repaired, ridged, eye))
+    plain, helped = cholesky(fixed), cholesky(fixed + RIDGE * eye)
+    rounding = matrix.shape[-1] * float(jnp.finfo(matrix.dtype).eps)
+    regular, repaired = _is_factor(plain, fixed, rounding), _is_factor(helped, fixed, 0.0)
+    chosen = jnp.where(regular, matrix, jnp.where(repaired, matrix + RIDGE * eye, eye))
+    factor = jnp.where(regular, plain, jnp.where(repaired, helped, eye))
     status = flag(~regular, Status.SINGULAR_MATRIX) | flag(~regular & ~repaired, Status.STABILIZATION_FAILED)
-    return Stabilised(chosen, cholesky(chosen), status)
+    return Stabilised(chosen, _with_derivative(chosen, factor), status)
 
 
 def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
     """Lower Cholesky factor; NaN where the matrix is not positive definite. Reads the lower triangle."""
-    size = matrix.shape[-1]
-    if size > _UNROLLED:
-        factor: Array = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
-        return factor
-    columns = []
-    for j in range(size):
-        column = jnp.where(jnp.arange(size) >= j, matrix[:, j] / jnp.sqrt(matrix[j, j]), 0.0)
-        matrix = matrix - column[:, None] * column[None, :]
-        columns.append(column)
-    return jnp.stack(columns, axis=1)
+    factor: Array = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
+    return factor
 
 
 def solve_lower(factor: Float[Array, "D D"], right: Float[Array, "D *K"]) -> Float[Array, "D *K"]:
@@ -70,7 +58,25 @@ def log_determinant(factor: Float[Array, "D D"]) -> Float[Array, ""]:
     return 2.0 * jnp.log(jnp.diagonal(factor)).sum()
 
 
-def _is_positive(matrix: Float[Array, "D D"], rounding: float) -> Bool[Array, ""]:
-    pivots = jnp.diagonal(cholesky(matrix)) ** 2
+def _is_factor(factor: Float[Array, "D D"], matrix: Float[Array, "D D"], rounding: float) -> Bool[Array, ""]:
+    pivots = jnp.diagonal(factor) ** 2
     # NaN compares false, so a failed factor is never taken for a good one.
-    return jnp.all((pivots > rounding * jnp.diagonal(matrix)) & jnp.isfinite(pivots))
+    return jnp.all((pivots > rounding * jnp.abs(jnp.diagonal(matrix))) & jnp.isfinite(pivots))
+
+
+@jax.custom_jvp
+def _with_derivative(matrix: Float[Array, "D D"], factor: Float[Array, "D D"]) -> Float[Array, "D D"]:
+    """The factor already computed, with the derivative of the Cholesky factor of ``matrix``.
+
+    Differentiating each trial in place would carry the NaN of a failed one through the selection.
+    """
+    return factor
+
+
+@_with_derivative.defjvp
+def _factor_tangent(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """dL = L Phi(L^-1 dA L^-T), Phi the lower triangle with half the diagonal (Murray 2016)."""
+    _, factor = primals
+    change = solve_lower(factor, solve_lower(factor, tangents[0]).T)
+    lower = jnp.tril(change) - 0.5 * jnp.diag(jnp.diagonal(change))
+    return factor, factor @ lower

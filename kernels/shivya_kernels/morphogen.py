@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, UInt32
 
 from shivya_kernels.complex import SimplicialComplex
-from shivya_kernels.laplacian import net_inflow, vertex_difference
+from shivya_kernels.laplacian import DENSE_VERTICES, net_inflow, vertex_difference
 from shivya_kernels.shapes import as_float, resize
 from shivya_kernels.status import Status, flag
 
@@ -38,6 +38,7 @@ class AdvanceInfo(NamedTuple):
 
 class _Model(NamedTuple):
     weights: Array
+    """Per edge where `complex` is given, else the matrix whose product is Lap."""
     complex: SimplicialComplex | None
     d_u: Array
     d_v: Array
@@ -109,8 +110,9 @@ def step_rk4(
     complex: SimplicialComplex | None = None,
 ) -> tuple[Float[Array, "V"], Float[Array, "V"]]:
     """One classical fourth-order Runge-Kutta step of dt; no substeps, no clipping. See ``advance`` for both."""
-    model = _model(laplacian_weights, complex, d_u, d_v, source, a, b, c, d)
-    after = _rk4(model, jnp.stack([as_float(u), as_float(v)]), as_float(dt))
+    y = jnp.stack([as_float(u), as_float(v)])
+    model = _model(laplacian_weights, complex, y.shape[1], d_u, d_v, source, a, b, c, d)
+    after = _rk4(model, y, as_float(dt))
     return after[0], after[1]
 
 
@@ -142,7 +144,7 @@ def advance(
     given = jnp.stack(jnp.broadcast_arrays(as_float(u), as_float(v), as_float(source)))
     finite = jnp.isfinite(given)
     start = jnp.where(finite, given, 0.0)
-    model = _model(laplacian_weights, complex, d_u, d_v, start[2], a, b, c, d)
+    model = _model(laplacian_weights, complex, start.shape[1], d_u, d_v, start[2], a, b, c, d)
     y0, dt = jnp.maximum(start[:2], 0.0), as_float(dt)
     tolerance = max(tolerance, 50.0 * float(jnp.finfo(given.dtype).eps))
     y, reached, shares, tried = _integrate(*jax.lax.stop_gradient((model, y0, dt)), tolerance, max_substeps)
@@ -151,11 +153,19 @@ def advance(
     return y[0], y[1], AdvanceInfo(tried, status)
 
 
-def _model(weights: ArrayLike, complex: SimplicialComplex | None, *parameters: ArrayLike) -> _Model:
-    k = as_float(weights)
+def _model(
+    weights: ArrayLike, complex: SimplicialComplex | None, size: int, *parameters: ArrayLike
+) -> _Model:
+    matrix = as_float(weights)
     if complex is not None:
-        k = resize(k, complex.edge_mask.shape[0])
-    return _Model(k, complex, *(as_float(p) for p in parameters))
+        edges = jnp.where(complex.edge_mask, resize(matrix, complex.edge_mask.shape[0]), 0.0)
+        vertices = complex.vertex_mask.shape[0]
+        if vertices > DENSE_VERTICES:
+            return _Model(edges, complex, *map(as_float, parameters))
+        matrix = jnp.zeros((vertices, vertices), edges.dtype)
+        matrix = matrix.at[complex.tail, complex.head].add(edges).at[complex.head, complex.tail].add(edges)
+        matrix = matrix[:size, :size]
+    return _Model(matrix - jnp.diag(matrix.sum(axis=1)), None, *map(as_float, parameters))
 
 
 def _degree(c: SimplicialComplex, weights: Float[Array, "*E"]) -> Float[Array, "V"]:
@@ -166,7 +176,7 @@ def _degree(c: SimplicialComplex, weights: Float[Array, "*E"]) -> Float[Array, "
 
 def _diffusion(model: _Model, x: Float[Array, "V"]) -> Float[Array, "V"]:
     if model.complex is None:
-        return model.weights @ x - model.weights.sum(axis=1) * x
+        return model.weights @ x
     padded = resize(x, model.complex.vertex_mask.shape[0])
     inflow = net_inflow(model.complex, -model.weights * vertex_difference(model.complex, padded))
     return inflow[: x.shape[0]]

@@ -1,4 +1,4 @@
-"""The main job on one machine: real daemons, real jobs, one hot node, first without and then with the mesh."""
+"""The main job on one machine: real daemons, real jobs, one hot node, without and with the mesh."""
 
 from __future__ import annotations
 

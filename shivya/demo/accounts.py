@@ -65,7 +65,7 @@ class Accounts:
         return [entry.done - entry.submitted for entry in self._entries.values() if entry.done is not None]
 
     def submit(self, arrival: Arrival, now: float) -> Delivery | None:
-        """Take a new job in; when its node is dead it goes to a live one, as a client that retries would do."""
+        """Take a new job in; when its node is dead a live one gets it, as a client that retries would do."""
         task = Task(arrival.id, arrival.size)
         node = arrival.node if arrival.node not in self.dead else self._some_live_node()
         self._entries[task.id] = _Entry(task, node, now)

@@ -14,9 +14,10 @@ from shivya.demo.children import Child, StartError
 from shivya.demo.links import node_name
 
 PATIENCE = 120.0
-"""Seconds for a daemon or the mesh to come up; the first compilation on a slow machine is the longest part."""
+"""Seconds for a daemon or the mesh to come up; the first compilation takes the longest."""
 MAX_NEIGHBOURS = 12
 """A daemon links to no more peers than this."""
+COMMAND = (sys.executable, "-m", "shivya", "daemon")
 _POLL = 0.1
 _MAX_LINE = 1 << 20
 
@@ -42,7 +43,7 @@ class Daemons:
         await self.wait_whole()
 
     async def wait_whole(self) -> None:
-        """Until every daemon runs its control step and lists all others (or as many as it links to). StartError."""
+        """Until every daemon runs its control step and lists all it can link to. StartError."""
         others = min(len(self._rates) - 1, MAX_NEIGHBOURS)
         for node in range(len(self._rates)):
             await self._wait_until(
@@ -72,7 +73,7 @@ class Daemons:
 
     async def _start(self, node: int, peers: Sequence[str]) -> None:
         name = node_name(node)
-        command = [sys.executable, "-m", "shivya", "daemon", "--no-tui", "--name", name]
+        command = [*COMMAND, "--no-tui", "--name", name]
         command += ["--port", "0", "--socket", str(self.sockets[node])]
         command += ["--state-dir", str(self._folder / name), "--service-rate", str(self._rates[node])]
         for peer in peers:

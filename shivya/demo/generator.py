@@ -31,7 +31,7 @@ class WorkerLink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one phase; `waits` are seconds from submission to first completion, one for each job done."""
+    """What came of one phase; `waits`: seconds from submission to first completion of each job done."""
 
     waits: tuple[float, ...]
     submitted: int

@@ -57,7 +57,14 @@ class WorkerProcess:
 
 
 async def start_worker(
-    name: str, rate: float, *, burn: bool, socket: Path | None, log: Path, started: list[Child], patience: float
+    name: str,
+    rate: float,
+    *,
+    burn: bool,
+    socket: Path | None,
+    log: Path,
+    started: list[Child],
+    patience: float,
 ) -> WorkerProcess:
     """Start a worker and wait until it is ready; every process goes into `started` first. StartError."""
     command = [sys.executable, "-m", "shivya.demo.worker", "--name", name, "--rate", str(rate)]

@@ -1,4 +1,4 @@
-"""What a worker and the generator say to each other: one JSON object per line over the worker's stdin and stdout.
+"""What a worker and the generator say to each other: one JSON object per line over stdin and stdout.
 
 Pipes are private to parent and child, keep what a killed worker had already said, and end with either side.
 """

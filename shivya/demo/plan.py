@@ -27,7 +27,7 @@ MIN_SECONDS, MAX_SECONDS = 5.0, 600.0
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One job: seconds after the start, node it arrives at, size (mean 1; served in size / rate seconds), id."""
+    """One job: seconds from the start, node, size (mean 1; served in size / rate seconds), id."""
 
     time: float
     node: int
@@ -86,7 +86,7 @@ def spread_load(service_rates: tuple[float, ...], hot: int) -> tuple[float, ...]
 
 
 def _bursty_arrivals(rng: random.Random, rate: float, seconds: float) -> list[tuple[float, float]]:
-    """(time, size) of one node's jobs: exponential sojourns in burst and calm, exponential sizes of mean 1."""
+    """(time, size) of one node's jobs: exponential sojourns in burst and calm, exponential sizes."""
     if rate <= 0:
         return []
     found: list[tuple[float, float]] = []

@@ -14,6 +14,8 @@ from rich.table import Table
 
 from shivya.demo.accounts import Accounts
 from shivya.demo.generator import Outcome
+from shivya.demo.links import node_name
+from shivya.demo.plan import Plan
 
 _REFRESH = 0.2
 
@@ -80,6 +82,20 @@ def verdict(summary: dict[str, Any]) -> str:
     if summary["speedup_p99"] is not None:
         line += f"; p99 wait {summary['speedup_p99']:.1f} times shorter with the mesh"
     return line
+
+
+def introduction(plan: Plan, burn: bool, killed: str | None) -> str:
+    """What is going to happen, before it does."""
+    rates = ", ".join(
+        f"{node_name(i)} {rate:g}" + (" (hot)" if i == plan.hot else "")
+        for i, rate in enumerate(plan.service_rates)
+    )
+    cost = "burns its service time on a core" if burn else "waits its service time (too few cores to burn it)"
+    text = (
+        f"{len(plan.service_rates)} nodes serve {rates} jobs per second; {len(plan.arrivals)} jobs arrive in "
+        f"{plan.seconds:g} s, the same in both phases; a job {cost}."
+    )
+    return text if killed is None else f"{text} Half-way through each, {killed} is killed."
 
 
 class Display:

@@ -1,58 +1,54 @@
 """`python -m shivya.demo.worker`: the application on one node, a single server and its queue.
 
 Without `--socket` every job is served where it arrives. With it the worker asks the mesh: `route()` for each
-job that arrives or is relayed to it, `handover()` every few hundredths of a second for jobs that already wait.
+job that arrives or is relayed to it, `handover()` every few hundredths of a second for jobs that wait.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shivya.client import Client, Peer
-from shivya.demo.messages import MAX_LINE, Done, Message, Moved, Ready, Task, decode, encode
+from shivya.demo.messages import MAX_LINE, Done, Finish, Message, Ready, Task, decode, encode
 from shivya.demo.server import Server
-from shivya.transfer import Carrier, Job, TransferFailed, TransferInDoubt
+
+if TYPE_CHECKING:
+    from shivya.demo.exchange import Exchange
 
 HANDOVER_INTERVAL = 0.05
 MAX_REMEMBERED = 1 << 16
 """Hand-overs remembered to drop duplicates; a duplicate follows its original within seconds."""
-MAX_SENDING = 256
-"""Jobs being handed over at once; beyond that they stay."""
 
 
 class Worker:
-    """Takes tasks, serves them or hands them over, and says so through `tell`."""
+    """Takes tasks, serves them or passes them on through `exchange`, and says so through `tell`."""
 
     def __init__(self, rate: float, burn: bool, tell: Callable[[Message], None]) -> None:
+        self.exchange: Exchange | None = None
         self._tell = tell
-        self._server = Server(rate, burn, lambda task: self._finished(task))
-        self._mesh: Client | None = None
-        self._carrier: Carrier | None = None
+        self._server = Server(rate, burn, self._finished)
         self._seen: OrderedDict[bytes, None] = OrderedDict()
-        self._sending: set[asyncio.Task[None]] = set()
-
-    def join(self, mesh: Client, carrier: Carrier) -> None:
-        """From now on ask `mesh` where jobs go, and send them by `carrier`."""
-        self._mesh, self._carrier = mesh, carrier
 
     def take(self, task: Task) -> None:
-        """A job arrives, from the generator or from another worker: here or onwards; a duplicate is dropped."""
+        """A job arrives, from the generator or another worker: here or onwards; a duplicate is dropped."""
         if task.transfer_id in self._seen:
             return
         self._seen[task.transfer_id] = None
         if len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
-        peer = self._mesh.route(hops=task.hops) if self._mesh is not None else None
-        if peer is None:
-            self._server.add(task)
-        else:
-            self._send(task, peer)
+        if self.exchange is None or not self.exchange.pass_on(task):
+            self.keep(task)
+
+    def keep(self, task: Task) -> None:
+        """Serve a job here, after all that wait already."""
+        self._server.add(task)
 
     async def serve(self) -> None:
         """Serve jobs until cancelled."""
@@ -60,50 +56,79 @@ class Worker:
 
     async def hand_over(self) -> None:
         """Keep the mesh informed and pass on what it says, until cancelled."""
-        while self._mesh is not None:
-            self._report()
-            for peer, count in self._mesh.handover():
-                for left in range(count, 0, -1):
-                    task = self._server.take_last()
-                    if task is None:
-                        self._mesh.unsent(peer, left)
-                        break
-                    self._send(task, peer)
+        while self.exchange is not None:
+            self.exchange.hand_over(self._server)
             await asyncio.sleep(HANDOVER_INTERVAL)
 
-    def _report(self) -> None:
-        if self._mesh is not None:
-            self._mesh.report(queue=self._server.held)
+    async def finish(self) -> None:
+        """Return when nothing is left here."""
+        while self._server.held or (self.exchange is not None and self.exchange.sending):
+            await asyncio.sleep(HANDOVER_INTERVAL)
 
     def _finished(self, task: Task) -> None:
         self._tell(Done(task.id))
-        if self._mesh is not None:
-            self._mesh.done()
+        if self.exchange is not None:
+            self.exchange.done()
 
-    def _send(self, task: Task, peer: Peer) -> None:
-        if peer.address is None or len(self._sending) >= MAX_SENDING:
-            self._keep(task, peer)
-            return
-        sending = asyncio.create_task(self._hand_to(task, peer, peer.address))
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
 
-    async def _hand_to(self, task: Task, peer: Peer, address: str) -> None:
-        assert self._carrier is not None
-        moved = task.moved()
-        sure = True
-        try:
-            await self._carrier.send(address, Job(moved.transfer_id, moved.payload, moved.hops, peer.id))
-        except TransferFailed:
-            self._keep(task, peer)
-            return
-        except TransferInDoubt:
-            sure = False  # the generator knows who is alive, and decides
-        self._tell(Moved(task.id, task.attempt, moved.hops, address, sure))
+async def _work(name: str, rate: float, burn: bool, socket: Path | None) -> None:
+    """Be the worker of one node until the generator says to finish or is gone."""
+    worker = Worker(rate, burn, _tell)
+    async with AsyncExitStack() as stack:
+        address = None
+        if socket is not None:
+            from shivya.demo.exchange import Exchange
 
-    def _keep(self, task: Task, peer: Peer) -> None:
-        """The job never left."""
-        assert self._mesh is not None
-        self._mesh.unsent(peer)
-        self._server.add(task)
-        self._report()
+            exchange = await stack.enter_async_context(Exchange(name, socket, worker, _tell))
+            worker.exchange, address = exchange, exchange.address
+        reader = asyncio.StreamReader(limit=MAX_LINE)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+        )
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(worker.serve()), group.create_task(worker.hand_over())]
+            _tell(Ready(address))
+            if await _listen(reader, worker):
+                await worker.finish()
+            for task in background:
+                task.cancel()
+
+
+async def _listen(reader: asyncio.StreamReader, worker: Worker) -> bool:
+    """Take what the generator sends; True when it says to finish, False when it is gone."""
+    while line := await reader.readline():
+        message = decode(line)
+        if isinstance(message, Task):
+            worker.take(message)
+        elif isinstance(message, Finish):
+            return True
+    return False
+
+
+def _tell(message: Message) -> None:
+    """Write straight to the pipe: what a worker has said survives its sudden death."""
+    sys.stdout.buffer.write(encode(message))
+    sys.stdout.buffer.flush()
+
+
+def _rate(text: str) -> float:
+    """A positive number, for argparse."""
+    rate = float(text)
+    if not 0.0 < rate < math.inf:
+        raise ValueError(text)
+    return rate
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m shivya.demo.worker", description=__doc__)
+    parser.add_argument("--name", required=True, help="name of the node")
+    parser.add_argument("--rate", type=_rate, required=True, help="jobs of mean size per second")
+    parser.add_argument("--burn", action="store_true", help="spend CPU time instead of waiting")
+    parser.add_argument("--socket", type=Path, help="control socket of the node's daemon")
+    given = parser.parse_args()
+    asyncio.run(_work(given.name, given.rate, given.burn, given.socket))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-
 from shivya import config
+
 from shivya_daemon.settings import DaemonSettings, LawSettings, SettingsError
 
 

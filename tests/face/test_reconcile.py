@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from shivya import reconcile
 from shivya.cli import main
 
@@ -114,7 +113,16 @@ def test_table_for_people(tmp_path, capsys):
     path.write_text(json.dumps(TRIANGLE))
     assert main(["reconcile", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == "FROM TO REPORTED GRADIENT CURL HARMONIC BALANCING RECOMMENDED".split()
+    assert lines[0].split() == [
+        "FROM",
+        "TO",
+        "REPORTED",
+        "GRADIENT",
+        "CURL",
+        "HARMONIC",
+        "BALANCING",
+        "RECOMMENDED",
+    ]
     assert lines[1].split()[-2:] == ["60", "60"]
     assert len({len(line) for line in lines[:4]}) == 1
 

@@ -1,1 +1,1 @@
-"""The protocol as a state machine: bytes and times in, bytes and events out; no clock, socket or randomness."""
+"""The protocol as a state machine: bytes and times in, bytes and events out. No clock, no socket."""

@@ -13,7 +13,7 @@ from shivya_daemon.core.settings import Address, NodeSettings
 
 _MAX_RUNNING = 8
 _MAX_REQUESTS = 256
-_REQUEST_LIFETIME = 2.0  # seconds; a later FOUND_NODES is unsolicited
+_REQUEST_LIFETIME = 1.0  # seconds; a later FOUND_NODES is unsolicited
 _LEAVES_PER_QUESTION = 4  # expected nodes below one prefix of a sweep; half of what an answer holds
 
 
@@ -26,8 +26,8 @@ class _Request:
 class Discovery:
     """Outstanding FIND_NODE requests (one per address), the sweep over the id space, and running lookups.
 
-    An answer names the peers nearest to a target, so asking for the own id alone never shows the far side. The sweep
-    asks for every prefix of the id space that is expected to hold a few nodes, a different member each time.
+    An answer names the peers nearest to a target, so asking for the own id alone never shows the far side.
+    The sweep asks for every prefix of the id space that is expected to hold a few nodes, member after member.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ class Discovery:
         members = self._members.all()
         member: Member = members[self._turn % len(members)]
         bits = max(0, (len(members) // _LEAVES_PER_QUESTION).bit_length())
-        step = self._turn % (2**bits + 1)
+        # Shifted by one each round, so that no member is only ever asked for one prefix.
+        step = (self._turn + self._turn // len(members)) % (2**bits + 1)
         self._turn += 1
         target = self._own if step == 2**bits else self._below(step, bits)
         return Peer(member.id, *member.address), target

@@ -1,8 +1,8 @@
 """The iterative Kademlia lookup as a state machine: who to ask next, what the answers mean, when it is over.
 
-Each candidate is asked at most `ATTEMPTS` times, the set of candidates is bounded and a visited one is never taken
-again, so a lookup ends for an absent target too. The shortlist is the `width` nearest candidates that have not
-failed; the lookup is done when all of them answered.
+Each candidate is asked at most `ATTEMPTS` times, the set of candidates is bounded and a visited one is never
+taken again, so a lookup ends for an absent target too. The shortlist is the `width` nearest candidates that
+have not failed; the lookup is done when all of them answered.
 """
 
 from __future__ import annotations

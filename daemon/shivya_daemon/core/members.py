@@ -32,7 +32,7 @@ class PeerView:
     name: str
     address: Address
     rtt: float | None
-    """Smoothed round-trip time in seconds, driver and event loop at both ends included; None until measured."""
+    """Smoothed round-trip time in seconds, both ends' event loops included; None until measured."""
     age: float
     """Seconds since its last datagram."""
     incarnation: int | None
@@ -112,17 +112,11 @@ class Member:
         self.services.clear()
         self.descriptors.clear()
 
-    def expire(self, before: float) -> None:
-        """Forget loads and descriptors that were not repeated since `before`."""
-        for tag in [tag for tag, entry in self.services.items() if entry[0] < before]:
-            del self.services[tag]
-        for tag in [tag for tag, entry in self.descriptors.items() if entry[0] < before]:
-            del self.descriptors[tag]
-
-    def view(self, now: float, linked: bool) -> PeerView:
-        """Return the frozen picture of this peer."""
-        services = {tag: load for tag, (_, _, load) in self.services.items()}
-        descriptors = {tag: entry for tag, (_, entry) in self.descriptors.items()}
+    def view(self, now: float, linked: bool, oldest: float) -> PeerView:
+        """Return the frozen picture of this peer, without what was not repeated since `oldest`."""
+        loads = {tag: entry for tag, entry in self.services.items() if entry[0] >= oldest}
+        services = {tag: load for tag, (_, _, load) in loads.items()}
+        descriptors = {tag: entry for tag, (at, entry) in self.descriptors.items() if at >= oldest}
         beat = self.beat and replace(
             self.beat, services=tuple(services.values()), descriptors=tuple(descriptors.values())
         )
@@ -137,7 +131,7 @@ class Member:
             linked=linked,
             heartbeat=beat,
             services=services,
-            received={tag: at for tag, (at, _, _) in self.services.items()},
+            received={tag: at for tag, (at, _, _) in loads.items()},
             descriptors=descriptors,
             free_energy=pushed if beat is None else beat.free_energy,
             conductance=None if beat is None else beat.conductance,
@@ -205,8 +199,8 @@ class Members:
 
     def views(self, now: float) -> tuple[PeerView, ...]:
         """Return a frozen picture of every live peer."""
-        links = set(self._links)
-        return tuple(member.view(now, member.id in links) for member in self._members.values())
+        links, oldest = set(self._links), now - self._settings.peer_timeout
+        return tuple(member.view(now, member.id in links, oldest) for member in self._members.values())
 
     @property
     def ids(self) -> frozenset[bytes]:

@@ -1,7 +1,7 @@
 """Outstanding PINGs: which nonce went to which address, and when to send the next one.
 
-A nonce is 64 bits of the node's entropy, so a PONG that carries it proves that its sender receives at the address
-that was pinged. Every transmission has its own nonce, so a round-trip time is never ambiguous (Karn's algorithm).
+A nonce is 64 bits of the node's entropy, so a PONG that carries it proves that its sender receives at the
+address that was pinged. Every transmission has its own nonce, so a round-trip time is never ambiguous (Karn).
 """
 
 from __future__ import annotations

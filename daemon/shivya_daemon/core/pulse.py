@@ -48,16 +48,17 @@ class Pulse:
         self._sequence = 0
         self._sent: list[tuple[int, float]] = [(-1, 0.0)] * _REMEMBERED_SENDS
         self._described_at = float("-inf")
-        self.publish(LocalLoad())
+        self.load = LocalLoad()
+        self.publish(self.load)
 
     def publish(self, load: LocalLoad) -> None:
-        """Replace what heartbeats carry; raises `EncodeError` and keeps the old load if it has no encoding."""
+        """Replace what heartbeats carry; if it has no encoding, keep the old and raise `EncodeError`."""
         try:
             plain = self._encode(load, ())
             described = self._encode(load, load.descriptors)
         except struct.error as error:
             raise EncodeError(f"load: {error}") from None
-        changed = not hasattr(self, "load") or load.descriptors != self.load.descriptors
+        changed = load.descriptors != self.load.descriptors
         self.load = load
         self._plain, self._described = plain, described
         if changed:

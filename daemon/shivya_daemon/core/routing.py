@@ -1,4 +1,4 @@
-"""The Kademlia routing table: 160 buckets of verified peers in order of last contact (Maymounkov, Mazieres 2002)."""
+"""The Kademlia routing table: 160 buckets of verified peers (Maymounkov and Mazieres, 2002)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def distance(left: bytes, right: bytes) -> int:
 
 
 def bucket_index(own: bytes, other: bytes) -> int:
-    """Return 159 less the number of leading bits that both ids share; the own id has no bucket and gives -1."""
+    """Return 159 less the number of leading bits that both ids share; -1 for the own id."""
     return distance(own, other).bit_length() - 1
 
 
 class RoutingTable:
-    """Peers by distance, `bucket_size` per bucket, with as many replacements waiting behind each full bucket."""
+    """Peers by distance: `bucket_size` per bucket in order of last contact, as many replacements behind."""
 
     def __init__(self, own: bytes, bucket_size: int = 20) -> None:
         if bucket_size < 1:
@@ -35,8 +35,8 @@ class RoutingTable:
     def add(self, peer: Peer) -> Peer | None:
         """Take a verified peer as the most recently seen one.
 
-        Returns the oldest peer of its bucket when that is full: the caller pings it, and calls `touch` when it
-        answers or `remove` when it does not, which promotes the newest replacement.
+        Returns the oldest peer of its bucket when that is full: the caller pings it, and calls `touch` when
+        it answers or `remove` when it does not, which promotes the newest replacement.
         """
         index = bucket_index(self._own, peer.id)
         if index < 0:
@@ -59,7 +59,7 @@ class RoutingTable:
             self._buckets[index].move_to_end(node)
 
     def remove(self, node: bytes) -> None:
-        """Forget a peer; the newest replacement of its bucket takes its place, as the one heard longest ago."""
+        """Forget a peer; the newest replacement takes its place, as the one heard longest ago."""
         index = bucket_index(self._own, node)
         if index < 0:
             return

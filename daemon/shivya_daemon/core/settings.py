@@ -32,7 +32,7 @@ class NodeSettings:
     """Transmissions of a PING to an address that has not proved itself."""
     roam_after: float = 2.0
     """Silence at its old address before a peer may prove itself at another."""
-    fresh_interval: float = 0.25
+    fresh_interval: float = 0.1
     """Between two discovery requests while new peers keep turning up."""
     fresh_window: float = 5.0
     """How long after the start, or after the last new peer, discovery stays fast."""

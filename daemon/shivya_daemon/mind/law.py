@@ -1,4 +1,4 @@
-"""Runs the compiled step: one state per service, one compilation for all of them and for the life of the daemon."""
+"""Runs the compiled step: one state per service, one compilation for the life of the daemon."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ from shivya_kernels.status import Status, describe
 CAPACITY = Capacity(vertices=64, edges=256, triangles=512, beliefs=8, program=32)
 
 
-def _tick(
-    params: Params, state: State, observation: Observation
-) -> tuple[State, Info, Float[Array, "E"]]:
+def _tick(params: Params, state: State, observation: Observation) -> tuple[State, Info, Float[Array, "E"]]:
     advertised = conductance.advertised(state.thickness, observation.bandwidth, observation.rtt)
     state, info = step.step(params, state, observation)
     return state, info, advertised
@@ -54,8 +52,14 @@ class Law:
                 tick_seconds=jnp.asarray(settings.tick_interval),
             )
 
-    def judge(self, worlds: tuple[World, ...], host: HostLoad) -> dict[str, Verdict]:
-        """Advance every service by one tick; services that are no longer offered are forgotten."""
+    def judge(
+        self, worlds: tuple[World, ...], cpu: float, memory: float, network: float
+    ) -> dict[str, Verdict]:
+        """Advance every service by one tick; services that are no longer offered are forgotten.
+
+        `cpu` and `memory` of this machine are shares from 0 to 1, `network` is in bytes per second.
+        """
+        host = HostLoad(cpu, memory, network)
         with jax.enable_x64(True):
             wanted = {world.service for world in worlds}
             self._services = {name: s for name, s in self._services.items() if name in wanted}

@@ -1,7 +1,7 @@
 """Sticky places of nodes in the padded arrays: a join shifts nobody's state.
 
-Slots 0 to 15 belong to this node's own cells (cell 0 is the node itself), the rest to other nodes, nearest first. A
-slot that a node has left stays empty for one tick, so that the step sees it empty and forgets what it believed.
+Slots 0 to 15 belong to this node's own cells (cell 0 is the node itself), the rest to other nodes, nearest
+first. A slot that a node has left stays empty for one tick: the step sees it empty and forgets it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ class SlotMap:
 
     def __init__(self, capacity: int) -> None:
         if capacity <= OWN_SLOTS:
-            raise ValueError(f"capacity {capacity} leaves no slot for other nodes; it must exceed {OWN_SLOTS}")
+            raise ValueError(
+                f"capacity {capacity} leaves no slot for other nodes; it must exceed {OWN_SLOTS}"
+            )
         self._capacity = capacity
         self._slots: dict[bytes, int] = {}
 

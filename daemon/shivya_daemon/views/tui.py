@@ -19,9 +19,6 @@ from rich.text import Text
 from shivya_daemon.snapshot import Snapshot
 from shivya_daemon.views.words import duration, health, number, plain
 
-REFRESH_INTERVAL = 0.25
-"""Seconds between two frames: quicker than that a person cannot read."""
-
 _WIDE = 132
 """From this width on the tables stand side by side."""
 _NAME_WIDTH = 24
@@ -34,7 +31,7 @@ _Row = tuple[str, ...]
 class Tui:
     """Shows snapshots on the terminal's alternate screen; leaving the context gives the terminal back.
 
-    `show` writes to the terminal and may block while that is stopped, so call it outside the event loop.
+    `update` writes to the terminal and may block while that is stopped, so call it outside the event loop.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -59,7 +56,7 @@ class Tui:
     ) -> None:
         self._live.stop()
 
-    def show(self, snapshot: Snapshot) -> None:
+    def update(self, snapshot: Snapshot) -> None:
         """Draw one frame in the terminal's present size."""
         width, height = self._console.size
         self._live.update(render(snapshot, width, height), refresh=True)

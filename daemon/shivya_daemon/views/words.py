@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -26,13 +27,13 @@ def plain(text: object, limit: int = 200) -> str:
 
 def duration(seconds: float | None) -> str:
     """Return a time in seconds as people say it: ``0.4 ms``, ``1.5 s``, ``3m20s``, ``2h05m``, ``3d04h``."""
-    if seconds is None or seconds != seconds:
+    if seconds is None or not math.isfinite(seconds):
         return "-"
     if abs(seconds) < 0.0995:
         return f"{seconds * 1e3:.{1 if abs(seconds) < 0.00995 else 0}f} ms"
     if seconds < 59.5:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(min(round(seconds), 10**12), 60)
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes}m{rest:02d}s"
     hours, minutes = divmod(minutes, 60)

@@ -1,0 +1,224 @@
+"""What the daemon holds between ticks: the node, the books, and the law's last verdicts.
+
+It prepares what the law judges, takes the verdicts, and answers the control socket and the views from them.
+It owns no task and no socket; `now` is handed in, but for the control socket's questions, which read `clock`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from shivya_daemon.core.errors import EncodeError
+from shivya_daemon.core.events import Event, HeartbeatReceived, PeerLeft, PeerRestarted
+from shivya_daemon.core.heartbeat import Descriptor, service_tag
+from shivya_daemon.core.node import LocalLoad, Node, PeerView
+from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
+from shivya_daemon.settings import LawSettings
+from shivya_daemon.snapshot import Snapshot
+from shivya_daemon.status import (
+    Judged,
+    cell_rows,
+    flow_rows,
+    format_address,
+    link_rows,
+    peer_rows,
+    settle_rows,
+)
+from shivya_daemon.table import neighbour_table, service_load
+from shivya_daemon.telemetry import HostSample
+from shivya_daemon.verdict import Verdict, shortest_expected_delay
+from shivya_daemon.world import World, survey
+
+
+class NodeDesk:
+    """The state of one daemon on the event loop; see the module."""
+
+    def __init__(
+        self,
+        node: Node,
+        book: ServiceBook,
+        law: LawSettings,
+        address: tuple[str, int],
+        version: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self.node = node
+        self.book = book
+        self.host = HostSample()
+        self.law_state = "starting"
+        self.trouble: tuple[str, ...] = ()
+        """Texts for the status line that do not come from the law."""
+        self.tick = 0
+        self.tick_seconds_p50: float | None = None
+        self._law = law
+        self._address = address
+        self._version = version
+        self._clock = clock
+        self._started = clock()
+        self._judged: tuple[Judged, ...] = ()
+        self._departed: dict[str, int] = {}
+
+    # The tick
+
+    def take(self, events: list[Event]) -> bool:
+        """Book what the mesh told; return whether the tables of clients have changed."""
+        changed = False
+        for event in events:
+            match event:
+                case HeartbeatReceived():
+                    changed = True
+                case PeerRestarted(id=peer):
+                    self.book.forget(peer)
+                    changed = True
+                case PeerLeft(reason=reason):
+                    self._departed[reason] = self._departed.get(reason, 0) + 1
+                    changed = True
+                case _:
+                    pass
+        return changed
+
+    def worlds(self, now: float) -> tuple[tuple[World, ServiceView], ...]:
+        """Return what is known of each offered service."""
+        peers = self._peers(now)
+        return tuple((self._survey(view, peers, now), view) for view in self.book.views(now))
+
+    def conclude(
+        self, worlds: tuple[tuple[World, ServiceView], ...], verdicts: Mapping[str, Verdict], now: float
+    ) -> None:
+        """Take the verdicts of a tick (services without one fall back) and publish what heartbeats carry."""
+        self.tick += 1
+        self._judged = tuple(
+            Judged(world, view, verdicts.get(world.service) or shortest_expected_delay(world))
+            for world, view in worlds
+        )
+        load = LocalLoad(
+            free_energy=self._collective_free_energy() or 0.0,
+            active_cells=len(self._judged),
+            services=tuple(service_load(j.world, j.verdict, j.view) for j in self._judged),
+            descriptors=tuple(Descriptor(j.view.name, j.view.address or "") for j in self._judged),
+            conductances=self._advertised(),
+        )
+        try:
+            self.node.publish(load, now)
+        except EncodeError as error:  # an application's number that no heartbeat can carry
+            self.trouble = (f"heartbeats keep their old load: {error}",)
+        else:
+            self.trouble = ()
+
+    # The control socket's questions (`commands.Desk`)
+
+    def status(self) -> dict[str, Any]:
+        """Return the object of `shivya status --json`."""
+        return self.snapshot(self._clock()).to_json()
+
+    def settle(self, service: str) -> list[dict[str, Any]]:
+        """Return one row per known link of a service, as of the last tick."""
+        judged = [j for j in self._judged if j.world.service == service]
+        return [row.to_json() for row in settle_rows(self._names(self._clock()), judged)]
+
+    def table(self, service: str) -> dict[str, Any]:
+        """Return the neighbour table of an offered service, with ages and counts as of now."""
+        now = self._clock()
+        peers = self._peers(now)
+        world = self._survey(self.book.view(service, now), peers, now)
+        verdict = next((j.verdict for j in self._judged if j.world.service == service), None)
+        return neighbour_table(
+            world,
+            verdict or shortest_expected_delay(world),
+            {peer.id: peer for peer in peers},
+            self.tick,
+            self._law,
+        )
+
+    def peer_id(self, name_or_id: str) -> bytes | None:
+        """Return the id of a live peer; a name that two peers share is nobody's."""
+        peers = self.node.peers(self._clock())
+        found = [p.id for p in peers if name_or_id in (p.name, p.id.hex())]
+        return found[0] if len(found) == 1 else None
+
+    # The views
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Return the frozen picture of this moment."""
+        peers = self.node.peers(now)
+        own = self.node.id
+        names = self._names(now)
+        judged = self._judged
+        sums = self.node.counters
+        return Snapshot(
+            node_id=own.hex(),
+            name=self.node.settings.name,
+            version=self._version,
+            address=format_address(self._address),
+            port=self._address[1],
+            uptime_seconds=now - self._started,
+            law=self.law_state,
+            tick=self.tick,
+            tick_seconds_p50=self.tick_seconds_p50,
+            collective_free_energy=self._collective_free_energy(),
+            curl_norm=_norm(j.verdict.curl_norm for j in judged),
+            harmonic_norm=_norm(j.verdict.harmonic_norm for j in judged),
+            peers=peer_rows(peers),
+            links=link_rows(own, (p for p in peers if p.linked), judged),
+            cells=cell_rows(own, judged),
+            flows=flow_rows(own, names, judged),
+            settle=settle_rows(names, judged),
+            traffic={
+                "datagrams_received": sums.datagrams_received,
+                "datagrams_sent": sums.datagrams_sent,
+                "bytes_received": sums.bytes_received,
+                "bytes_sent": sums.bytes_sent,
+                "jobs_sent": sum(sum(j.view.sent.values()) for j in judged),
+                "jobs_accepted": sum(sum(j.view.accepted.values()) for j in judged),
+                "jobs_unaccounted": sum(j.view.lost_track for j in judged),
+                **{f"peers_{reason}": count for reason, count in self._departed.items()},
+            },
+            drops=dict(sums.drops),
+            host=self.host.as_dict(),
+            status=(
+                *self.trouble,
+                *dict.fromkeys(text for j in judged for text in j.verdict.status),
+            ),
+        )
+
+    # Helpers
+
+    def _survey(self, view: ServiceView, peers: tuple[PeerView, ...], now: float) -> World:
+        return survey(self.node.id, view, peers, now, self._law)
+
+    def _peers(self, now: float) -> tuple[PeerView, ...]:
+        """Return the live peers, with their counters of accepted jobs booked."""
+        peers = self.node.peers(now)
+        for service in self.book.services:
+            tag = service_tag(service)
+            for peer in peers:
+                load = peer.services.get(tag)
+                for row in load.neighbours if load else ():
+                    if row.node == self.node.id:
+                        self.book.acknowledge(service, peer.id, row.accepted, now)
+        return peers
+
+    def _names(self, now: float) -> dict[bytes, str]:
+        names = {peer.id: peer.name for peer in self.node.peers(now)}
+        return {**names, self.node.id: self.node.settings.name}
+
+    def _collective_free_energy(self) -> float | None:
+        known = [f for j in self._judged if (f := j.verdict.collective_free_energy) is not None]
+        return sum(known) if known else None
+
+    def _advertised(self) -> dict[bytes, float]:
+        own = self.node.id
+        found: dict[bytes, float] = {}
+        for judged in self._judged:
+            if judged.world.service != DEFAULT_SERVICE:
+                continue  # a link is one thing, whatever travels on it
+            for edge in judged.verdict.edges:
+                if own in (edge.tail, edge.head):
+                    found[edge.head if edge.tail == own else edge.tail] = edge.advertised
+        return found
+
+
+def _norm(parts: Iterable[float]) -> float:
+    return math.sqrt(sum(x * x for x in parts))

@@ -1,0 +1,55 @@
+"""Brings the law up: XLA told to keep to one thread, the compile cache found, the step compiled once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shivya_daemon.settings import LawSettings
+from shivya_daemon.world import Vertex, World
+
+if TYPE_CHECKING:
+    from shivya_daemon.mind.law import Law
+
+
+def start_law(settings: LawSettings, own: bytes) -> Law:
+    """Import JAX, compile the step (or load it from the cache) and return a law that is ready to judge."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_multi_thread_eigen" not in flags:
+        # A step of this size gains nothing from threads, and a daemon is a guest on its machine.
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(compile_cache()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    from shivya_daemon.mind.law import Law
+
+    law = Law(settings, seed=int.from_bytes(own[:4]))
+    alone = World("default", (Vertex(own, 0, 1, 1.0, 0.0, 0.0),), (), settings.stale_after)
+    law.judge((alone,), 0.0, 0.0, 0.0)
+    law.judge((), 0.0, 0.0, 0.0)  # forget the rehearsal
+    return law
+
+
+def compile_cache() -> Path:
+    """Return the folder of compiled steps, shared by all daemons of a user.
+
+    Keyed by the jaxlib version and the processor's features: a program compiled for others may crash.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    try:
+        features = next(
+            line
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith(("flags", "Features"))
+        )
+    except (OSError, StopIteration):
+        features = platform.processor()
+    key = hashlib.sha256(features.encode()).hexdigest()[:12]
+    return Path(base) / "shivya" / f"jaxlib-{version('jaxlib')}-{platform.machine()}-{key}"
