@@ -1,4 +1,4 @@
-"""The thread that keeps a client connected to its daemon: tables in, counts out, reconnection after a restart.
+"""The thread that keeps a client connected to its daemon: tables in, counts out, reconnection.
 
 It sleeps in `select` while nothing happens, and reports at most every `FLUSH_INTERVAL`.
 """

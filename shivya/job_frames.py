@@ -1,8 +1,8 @@
 """Frames of the job carrier: what two applications say to each other over a TCP connection.
 
-A frame is `magic "SJ", version u8, kind u8, length u32, body`, big-endian. Both sides begin with HELLO; then the
-one that connected sends JOB frames and gets one ACK for each, in order. Everything is bounded, and whatever does
-not parse exactly is a `FrameError`: the connection is of no more use.
+A frame is `magic "SJ", version u8, kind u8, length u32, body`, big-endian. Both sides begin with HELLO; then
+the one that connected sends JOB frames and gets one ACK for each, in order. Everything is bounded; whatever
+does not parse exactly is a `FrameError`, and the connection is of no more use.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job on its way: 128-bit id, at most 64 KiB of payload, moves made so far, and the node it began at."""
+    """A job on its way: 128-bit id, at most 64 KiB of payload, moves so far, and the node it began at."""
 
     id: bytes
     payload: bytes

@@ -149,8 +149,8 @@ class Carrier:
     async def send(self, address: str, job: Job) -> Receipt:
         """Hand a job over; it arrives with one hop more.
 
-        Returns when the receiver has it. Raises `TransferFailed` when it surely has not, `TransferInDoubt` when
-        that cannot be known.
+        Returns when the receiver has it. Raises `TransferFailed` when it surely has not, `TransferInDoubt`
+        when that cannot be known.
         """
         if job.hops >= MAX_HOPS:
             raise TransferFailed(job, f"the job has made {job.hops} moves")

@@ -4,14 +4,15 @@ Generative model of one agent with latent state x [D], observation s [S], action
 
     x ~ N(mu_prior, sigma_prior),    s | x ~ N(G x, Sigma_s(a)),    Sigma_s(a) = sigma_s0 + diag(exp(-W a)).
 
-Everything is computed in the whitened coordinates of the prior, ``x = mu_prior + L z`` with ``sigma_prior = L L^T``:
-the posterior precision of z is ``I + A^T A`` with ``A = Sigma_s^-1/2 G L``, never worse conditioned than the
-problem itself, so a nearly singular prior costs no accuracy. Matrices that are singular or indefinite are
-stabilised once (``linalg.stabilise``) and the same matrix enters mean, covariance and free energy.
+Everything is computed in the whitened coordinates of the prior, ``x = mu_prior + L z`` with ``sigma_prior =
+L L^T``: the posterior precision of z is ``I + A^T A`` with ``A = Sigma_s^-1/2 G L``, never worse
+conditioned than the problem itself, so a nearly singular prior costs no accuracy. Matrices that are
+singular or indefinite are stabilised once (``linalg.stabilise``) and the same matrix enters mean,
+covariance and free energy.
 
-Sources: Friston, Trujillo-Barreto, Daunizeau 2008 (variational free energy of Gaussian models); Parr, Pezzulo,
-Friston 2022 (expected free energy as risk plus ambiguity). Values that are not finite in an observation or an
-action are taken as zero, and ``posterior`` and ``descend`` set NON_FINITE_INPUT.
+Sources: Friston, Trujillo-Barreto, Daunizeau 2008 (variational free energy of Gaussian models); Parr,
+Pezzulo, Friston 2022 (expected free energy as risk plus ambiguity). Values that are not finite in an
+observation or an action are taken as zero, and ``posterior`` and ``descend`` set NON_FINITE_INPUT.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _LOG_2PI = float(np.log(2.0 * np.pi))
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Agent:
-    """Generative model and preferences of one agent. Fields may be given as nested lists; they become arrays."""
+    """Generative model and preferences of one agent. Fields may be given as nested lists; they become
+    arrays."""
 
     mu_prior: Float[Array, "D"]
     sigma_prior: Float[Array, "D D"]
@@ -51,7 +53,8 @@ class Agent:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            # Only what a caller writes down: jax rebuilds agents around placeholders that must pass untouched.
+            # Only what a caller writes down: jax rebuilds agents around placeholders that must pass
+            # untouched.
             if isinstance(value, list | tuple | np.ndarray):
                 object.__setattr__(self, item.name, as_float(np.asarray(value)))
 
@@ -131,11 +134,12 @@ def descend(
     steps: int,
     form: Literal["natural", "seed"] = "natural",
 ) -> tuple[Float[Array, "D"], Float[Array, ""], UInt32[Array, ""]]:
-    """Gradient descent on F from ``mean``: (new mean, F there with the exact posterior covariance, status bits).
+    """Gradient descent on F from ``mean``: (new mean, F there with the exact posterior covariance, status
+    bits).
 
     ``"natural"`` follows the natural gradient ``Sigma_q dF/dmu`` (Amari 1998), which for this model is
-    ``mu - mu_q``: stable for 0 < rate < 2, and rate 1 lands in one step. ``"seed"`` is the plain gradient, which
-    diverges as soon as ``rate`` exceeds 2 over the largest posterior precision.
+    ``mu - mu_q``: stable for 0 < rate < 2, and rate 1 lands in one step. ``"seed"`` is the plain gradient,
+    which diverges as soon as ``rate`` exceeds 2 over the largest posterior precision.
     """
     model = _model(agent, observation, action)
     found = _posterior(model)
@@ -159,9 +163,9 @@ def expected_free_energy(
 ) -> Float[Array, "P"]:
     """Expected free energy in nats of each policy [P, A]; the lowest is to be chosen.
 
-    Both forms start from the risk KL(predicted observation || preference). ``"risk_ambiguity"`` predicts with the
-    covariance passed and adds the entropy of the sensor noise; ``"seed"`` predicts with the posterior covariance
-    that the policy would give and adds that posterior's entropy.
+    Both forms start from the risk KL(predicted observation || preference). ``"risk_ambiguity"`` predicts
+    with the covariance passed and adds the entropy of the sensor noise; ``"seed"`` predicts with the
+    posterior covariance that the policy would give and adds that posterior's entropy.
     """
     if form not in ("risk_ambiguity", "seed"):
         raise ValueError(f"form must be 'risk_ambiguity' or 'seed', not {form!r}")

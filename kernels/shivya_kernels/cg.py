@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, UInt32
 
@@ -27,7 +28,7 @@ class SolveInfo(NamedTuple):
 
     iterations: Int32[Array, ""]
     residual: Float[Array, ""]
-    """True residual |b - A x| / |b|, with |b| taken no smaller than noise / tolerance; zero when b is zero."""
+    """True residual |b - A x| / |b|, |b| being at least noise / tolerance; zero when b is zero."""
     status: UInt32[Array, ""]
 
 
@@ -79,8 +80,9 @@ def solve(
         origin = jax.lax.stop_gradient(onto(usable))
 
     tolerance = default_tolerance(rhs.dtype) if tolerance is None else tolerance
-    least = jax.lax.stop_gradient(noise / jnp.maximum(tolerance, jnp.finfo(rhs.dtype).tiny))
-    scale = jnp.maximum(scale, jnp.minimum(least, jnp.finfo(rhs.dtype).max))
+    limits = np.finfo(rhs.dtype)
+    least = jnp.asarray(noise, rhs.dtype) / jnp.maximum(tolerance, float(limits.tiny))
+    scale = jnp.maximum(scale, jnp.minimum(jax.lax.stop_gradient(least), float(limits.max)))
     remainder = rhs if origin is None else rhs - matvec(origin)
     x, info = solve_linear(matvec, remainder, scale, tolerance, max_iterations, refresh)
     x = onto(x if origin is None else origin + x)
@@ -137,10 +139,10 @@ def _iterate(
     reference = jnp.where(yardstick > 0, yardstick / unit, jnp.linalg.norm(b))
     goal = jnp.square(jnp.asarray(tolerance, b.dtype) * reference)
     limit = jnp.asarray(max_iterations, jnp.int32)
-    # Below this curvature a direction lies in the kernel to working precision: all that is left of b is rounding.
+    # Below this curvature a direction lies in the kernel, to working precision: all that is left is rounding.
     probe = jnp.cos(jnp.arange(1, b.shape[0] + 1, dtype=b.dtype))
     stiffness = jnp.linalg.norm(matvec(probe)) / jnp.linalg.norm(probe)
-    flat = stiffness * jnp.finfo(b.dtype).eps ** 0.7
+    flat = stiffness * float(np.finfo(b.dtype).eps) ** 0.7
 
     def step(s: _Iterate) -> _Iterate:
         image = matvec(s.direction)

@@ -21,7 +21,8 @@ _REFERENCE_RTT = 0.01
 def advertised(
     thickness: Float[ArrayLike, "*E"], bandwidth_score: Float[ArrayLike, "*E"], rtt: Float[ArrayLike, "*E"]
 ) -> Float[Array, "*E"]:
-    """What this end says of a link: thickness * bandwidth score / (1 + rtt / 10 ms); `rtt` >= 0 in seconds."""
+    """What this end says of a link: thickness * bandwidth score / (1 + rtt / 10 ms); `rtt` >= 0 in
+    seconds."""
     return as_float(thickness) * as_float(bandwidth_score) / (1.0 + as_float(rtt) / _REFERENCE_RTT)
 
 

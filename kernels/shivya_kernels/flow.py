@@ -49,9 +49,9 @@ def balancing_flow(
 ) -> Float[Array, "E"]:
     """The least-energy flow that leaves equal backlog / capacity in every component.
 
-    `backlog` is work, `capacity` the rate at which it is served, `conductance` K weighs the energy
-    sum f^2 / K (None: all 1). With surplus b = backlog - capacity * sum(backlog) / sum(capacity) per component,
-    solve d0^T K d0 a = b; the flow is -K d0 a, positive from tail to head, in units of the backlog. It is a
+    `backlog` is work, `capacity` the rate at which it is served, `conductance` K weighs the energy sum f^2 / K
+    (None: all 1). With surplus b = backlog - capacity * sum(backlog) / sum(capacity) per component, solve
+    d0^T K d0 a = b; the flow is -K d0 a, positive from tail to head, in units of the backlog. It is a
     gradient in the K^-1 inner product: nothing goes round in circles, and every edge runs downhill in a.
 
     A vertex of no capacity hands on all that it holds; a component of none, and any input that is not finite,
@@ -122,8 +122,8 @@ def placement(
     """One node's placement rule: its own waiting against its neighbours' advertised potentials.
 
     Own: `waiting` (`waiting_time` here, seconds), `own_service_rate` (jobs/s), `queue` and `servers`.
-    Per vertex, read only where `candidate`: `potential` and `slope` as this node sees them (the second ones of
-    a neighbour that would send back here), `own_sent` jobs sent and not yet acknowledged, `service_rate`,
+    Per vertex, read only where `candidate`: `potential` and `slope` as this node sees them (the second ones
+    of a neighbour that would send back here), `own_sent` jobs sent and not yet acknowledged, `service_rate`,
     `hop` (seconds), and `drift`, a forecast change of the potential. `gap` is the least gain worth a move and
     `slope_window` the rise of W over which the slope is taken, in seconds; keep the window <= gap + hop.
 
@@ -186,7 +186,7 @@ def release(
     whole = jnp.floor(flow)
     base = whole.astype(jnp.int32)
     drawn = jnp.floor(jnp.cumsum(flow - whole) + uniform).astype(jnp.int32)
-    drawn = jnp.minimum(drawn, jnp.floor(limit).astype(jnp.int32) - jnp.sum(base))
+    drawn = jnp.minimum(drawn, jnp.floor(limit).astype(jnp.int32) - jnp.sum(base, dtype=jnp.int32))
     return base + jnp.diff(drawn, prepend=0)
 
 

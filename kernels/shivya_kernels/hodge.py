@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -177,7 +178,7 @@ def _solve_circulation(
     c: SimplicialComplex, f: Array, start: Array | None, tolerance: ArrayLike, max_iterations: ArrayLike
 ) -> tuple[Array, cg.SolveInfo]:
     """d1 d1^T b = d1 f: singular beside tetrahedra, but the right-hand side is in its range."""
-    rounding = 16 * jnp.finfo(f.dtype).eps * jnp.linalg.norm(f)
+    rounding = 16 * float(np.finfo(f.dtype).eps) * jnp.linalg.norm(f)
     return cg.solve(
         lambda b: laplacian.circulation(c, laplacian.boundary(c, b)),
         laplacian.circulation(c, f),

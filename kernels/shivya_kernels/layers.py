@@ -5,18 +5,18 @@
     flow    (L0)   where work should go: a job that arrives, and the jobs that wait
     form    (L4)   which cells are under stress
 
-A layer returns the state it changed and what it found; ``step.step`` composes them. Observations have been admitted
-(``admit``), so every number here is finite.
+A layer returns the state it changed and what it found; ``step.step`` composes them. Observations have been
+admitted (``admit``), so every number here is finite.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
 from shivya_kernels import beliefs, conductance, hodge, morphogen, onsager
 from shivya_kernels.cg import SolveInfo
@@ -33,9 +33,24 @@ _LARGEST = 1e12
 """Largest number taken from an observation: beyond it squares overflow in float32."""
 
 _LEAST_RATE = 1e-9
-"""Service rate assumed of a node that does not offer the service: a job there waits for ever, in finite numbers."""
+"""Service rate assumed of a node that does not offer the service: a job there waits for ever, in finite
+numbers."""
 
 _SUBSTEPS = 32
+
+_PER_VERTEX = (
+    "queue",
+    "servers",
+    "service_rate",
+    "arrival_rate",
+    "cpu",
+    "memory",
+    "potential",
+    "slope",
+    "own_sent",
+    "hop",
+)
+_PER_EDGE = ("rtt", "bandwidth", "remote_conductance", "traffic")
 
 
 class Believed(NamedTuple):
@@ -73,31 +88,36 @@ class Formed(NamedTuple):
 def admit(observation: Observation) -> tuple[Observation, UInt32[Array, ""]]:
     """The observation with nothing in it that could poison the state, and NON_FINITE_INPUT if there was.
 
-    Numbers that are not finite, or beyond 1e12, become zero; a vertex that had one is neither sensed nor live this
-    tick, and a link's conductance is unknown. Negative amounts become zero and a vertex has at least one server.
+    Numbers that are not finite, or beyond 1e12, become zero; a vertex that had one is not sensed this
+    tick and takes no part in repair, and a link's conductance is unknown. Negative amounts become zero and a vertex has at
+    least one server.
     """
-    c = observation.complex
-    vertices = ("queue", "servers", "service_rate", "arrival_rate", "cpu", "memory", "potential", "slope")
-    vertices += ("own_sent", "hop")
-    edges = ("rtt", "bandwidth", "remote_conductance", "traffic")
-    sound = {name: jnp.abs(getattr(observation, name)) <= _LARGEST for name in (*vertices, *edges, "network")}
-    clean = {name: jnp.where(ok, getattr(observation, name), 0.0) for name, ok in sound.items()}
-    for name in (*vertices, "rtt", "bandwidth", "network"):
+    sound = {
+        name: jnp.abs(getattr(observation, name)) <= _LARGEST
+        for name in (*_PER_VERTEX, *_PER_EDGE, "network")
+    }
+    clean: dict[str, Any] = {
+        name: jnp.where(ok, getattr(observation, name), 0.0) for name, ok in sound.items()
+    }
+    for name in (*_PER_VERTEX, "rtt", "bandwidth", "network"):
         clean[name] = jnp.maximum(clean[name], 0.0)
-    whole = jnp.stack([sound[name] for name in vertices]).all(axis=0)
-    joined = jnp.stack([sound[name] for name in edges]).all(axis=0)
     clean["servers"] = jnp.maximum(clean["servers"], 1.0)
     clean["remote_conductance"] = jnp.where(sound["remote_conductance"], clean["remote_conductance"], -1.0)
-    admitted = replace(observation, **clean, sensed=observation.sensed & whole, live=observation.live & whole)
+    whole = jnp.stack([sound[name] for name in _PER_VERTEX]).all(axis=0)
+    joined = jnp.stack([sound[name] for name in _PER_EDGE]).all(axis=0)
+    for name in ("own", "live", "sensed"):
+        clean[name] = getattr(observation, name) & whole
+    c = observation.complex
     refused = (~whole & c.vertex_mask).any() | (~joined & c.edge_mask).any() | ~sound["network"]
-    return admitted, flag(refused, Status.NON_FINITE_INPUT)
+    return replace(observation, **clean), flag(refused, Status.NON_FINITE_INPUT)
 
 
 def believe(params: Params, state: State, observation: Observation) -> tuple[State, Believed]:
     """L1: the exact posterior of every vertex sensed this tick; the others keep their prior.
 
-    The prior is the last posterior, with a share ``forgetting`` of the way back to the broad prior added to its
-    covariance, so that a silent vertex grows uncertain and never unboundedly so. A new vertex starts broad.
+    The prior is the last posterior, with a share ``forgetting`` of the way back to the broad prior added to
+    its covariance, so that a silent vertex grows uncertain and never unboundedly so. A new vertex starts
+    broad.
     """
     present = observation.complex.vertex_mask
     seen, held = observation.sensed & present, state.known & present
@@ -145,28 +165,28 @@ def flow(params: Params, state: State, observation: Observation) -> tuple[State,
     """
     me = observation.self_vertex
     offered = (observation.live | observation.own) & (observation.service_rate > 0.0)
-    c = restrict(observation.complex, vertices=offered)
+    near = restrict(observation.complex, vertices=offered)
     parts = hodge.decompose(observation.complex, observation.traffic, warm=_warm(state))
     balancing = balancing_flow(
-        c, observation.queue + observation.own_sent, jnp.where(offered, observation.service_rate, 0.0)
+        near, observation.queue + observation.own_sent, jnp.where(offered, observation.service_rate, 0.0)
     )
-    key, draw = jax.random.split(state.key)
-    leaving, arriving = c.edge_mask & (c.tail == me), c.edge_mask & (c.head == me)
-    outflow = jnp.zeros_like(observation.queue)
-    outflow = outflow.at[c.head].add(jnp.where(leaving, balancing, 0.0))
-    outflow = outflow.at[c.tail].add(jnp.where(arriving, -balancing, 0.0))
+    sent_forward, sent_back = (
+        jnp.where(near.tail == me, balancing, 0.0),
+        jnp.where(near.head == me, -balancing, 0.0),
+    )
+    outflow = jnp.zeros_like(observation.queue).at[near.head].add(sent_forward).at[near.tail].add(sent_back)
     waiting_jobs = jnp.maximum(observation.queue[me] - observation.servers[me], 0.0).astype(jnp.int32)
+    key, draw = jax.random.split(state.key)
     counts = release(outflow, waiting_jobs, jax.random.uniform(draw, dtype=outflow.dtype))
-    adjacent = jnp.zeros_like(offered).at[c.head].max(leaving).at[c.tail].max(arriving)
-    chosen = _place(params, observation, adjacent & observation.live)
-    return replace(state, key=key, circulation=parts.circulation), Flowing(chosen, balancing, counts, parts)
+    found = Flowing(_place(params, observation), balancing, counts, parts)
+    return replace(state, key=key, circulation=parts.circulation), found
 
 
 def form(params: Params, state: State, observation: Observation, believed: Believed) -> tuple[State, Formed]:
     """L4: the form advances by one tick, fed by stress: time spent queueing, and surprise.
 
-    Stress lies in [0, 1). At rest (u = 1.1) a mesh stays at rest whatever its graph; only lasting stress lifts
-    u above 2.
+    Stress lies in [0, 1). At rest (u = 1.1) a mesh stays at rest whatever its graph; only lasting stress
+    lifts u above 2.
     """
     c = observation.complex
     offered = observation.service_rate > 0.0
@@ -228,9 +248,11 @@ def _infer(
             mu_pref=jnp.zeros(SENSES, dtype),
             sigma_pref=jnp.eye(SENSES, dtype=dtype),
         )
-        return beliefs.infer(agent, seen, full_attention)
+        inference: beliefs.Inference = beliefs.infer(agent, seen, full_attention)
+        return inference
 
-    return jax.vmap(infer_one)(mean, covariance, senses)
+    found: beliefs.Inference = jax.vmap(infer_one)(mean, covariance, senses)
+    return found
 
 
 def _warm(state: State) -> hodge.HodgeParts:
@@ -240,11 +262,13 @@ def _warm(state: State) -> hodge.HodgeParts:
     return hodge.HodgeParts(edges, edges, edges, vertices, state.circulation, unsolved)
 
 
-def _place(params: Params, observation: Observation, candidate: Bool[Array, "V"]) -> Placement:
-    me = observation.self_vertex
+def _place(params: Params, observation: Observation) -> Placement:
+    c, me = observation.complex, observation.self_vertex
+    adjacent = jnp.zeros_like(c.vertex_mask).at[c.head].max(c.edge_mask & (c.tail == me))
+    adjacent = adjacent.at[c.tail].max(c.edge_mask & (c.head == me))
     rate = jnp.maximum(observation.service_rate[me], _LEAST_RATE)
     queue, servers = observation.queue[me], observation.servers[me]
-    return placement(
+    chosen: Placement = placement(
         waiting_time(queue, servers, rate),
         rate,
         queue,
@@ -254,7 +278,8 @@ def _place(params: Params, observation: Observation, candidate: Bool[Array, "V"]
         observation.own_sent,
         jnp.maximum(observation.service_rate, _LEAST_RATE),
         observation.hop,
-        candidate,
+        adjacent & observation.live & (observation.service_rate > 0.0),
         gap=params.gap,
         slope_window=params.slope_window,
     )
+    return chosen

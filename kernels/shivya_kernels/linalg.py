@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Bool, Float, UInt32
 
@@ -26,14 +27,14 @@ class Stabilised(NamedTuple):
 def stabilise(matrix: Float[Array, "D D"]) -> Stabilised:
     """A positive definite stand-in for a symmetric matrix, itself wherever possible. Differentiable.
 
-    A singular or indefinite matrix gets ``RIDGE`` on its diagonal (SINGULAR_MATRIX); one that stays indefinite,
-    or is not finite, becomes the identity (STABILIZATION_FAILED too). A pivot below rounding error relative to
-    its own diagonal entry counts as zero, whatever the scale of the matrix.
+    A singular or indefinite matrix gets ``RIDGE`` on its diagonal (SINGULAR_MATRIX); one that stays
+    indefinite, or is not finite, becomes the identity (STABILIZATION_FAILED too). A pivot below rounding
+    error relative to its own diagonal entry counts as zero, whatever the scale of the matrix.
     """
     eye = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
     fixed = jax.lax.stop_gradient(matrix)
     plain, helped = cholesky(fixed), cholesky(fixed + RIDGE * eye)
-    rounding = matrix.shape[-1] * float(jnp.finfo(matrix.dtype).eps)
+    rounding = matrix.shape[-1] * float(np.finfo(matrix.dtype).eps)
     regular, repaired = _is_factor(plain, fixed, rounding), _is_factor(helped, fixed, 0.0)
     chosen = jnp.where(regular, matrix, jnp.where(repaired, matrix + RIDGE * eye, eye))
     factor = jnp.where(regular, plain, jnp.where(repaired, helped, eye))

@@ -1,10 +1,11 @@
-"""Reaction and diffusion on a graph: the activator and inhibitor from which form grows (Gierer, Meinhardt 1972).
+"""Reaction and diffusion on a graph: the activator and inhibitor from which form grows (Gierer, Meinhardt
+1972).
 
     u' = a + s - b u + u^2 / v + D_u Lap u,        v' = c u^2 - d v + D_v Lap v,
 
-with a source s per vertex and (Lap u)_i = sum_j w_ij (u_j - u_i). Weights are a symmetric matrix [v, v], whose
-diagonal plays no part, or one weight per edge with `complex` given; ``c`` is the kinetic constant throughout.
-The kinetics divide by v no smaller than ``FLOOR``.
+with a source s per vertex and (Lap u)_i = sum_j w_ij (u_j - u_i). Weights are a symmetric matrix [v, v],
+whose diagonal plays no part, or one weight per edge with `complex` given; ``c`` is the kinetic constant
+throughout. The kinetics divide by v no smaller than ``FLOOR``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, UInt32
 
@@ -76,9 +78,11 @@ def cfl_dt(
 def rest(
     a: ArrayLike = 0.1, b: ArrayLike = 1.0, c: ArrayLike = 1.0, d: ArrayLike = 1.0
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The steady state (u, v) of the kinetics without source, alike on every vertex: (1.1, 1.21) by default."""
-    u = (as_float(a) + as_float(d) / c) / b
-    return u, c * u**2 / d
+    """The steady state (u, v) of the kinetics without source, alike on every vertex: (1.1, 1.21) by
+    default."""
+    basal, decay, growth, leak = map(as_float, (a, b, c, d))
+    u = (basal + leak / growth) / decay
+    return u, growth * u**2 / leak
 
 
 @jax.jit
@@ -86,7 +90,8 @@ def metropolis_weights(c: SimplicialComplex) -> Float[Array, "E"]:
     """Edge weights 1 / max(degree of either end), zero on padding (Xiao, Boyd 2004).
 
     The Laplacian's eigenvalues stay in [0, 2] on every graph, below the band in which the default parameters
-    form Turing patterns by themselves ([18.9, 52.9]), so that form follows stress and not the number of links.
+    form Turing patterns by themselves ([18.9, 52.9]), so that form follows stress and not the number of
+    links.
     """
     degree = _degree(c, jnp.ones(c.edge_mask.shape, float))
     widest = jnp.maximum(jnp.maximum(degree[c.tail], degree[c.head]), 1.0)
@@ -109,7 +114,8 @@ def step_rk4(
     source: Float[ArrayLike, "*V"] = 0.0,
     complex: SimplicialComplex | None = None,
 ) -> tuple[Float[Array, "V"], Float[Array, "V"]]:
-    """One classical fourth-order Runge-Kutta step of dt; no substeps, no clipping. See ``advance`` for both."""
+    """One classical fourth-order Runge-Kutta step of dt; no substeps, no clipping. See ``advance`` for
+    both."""
     y = jnp.stack([as_float(u), as_float(v)])
     model = _model(laplacian_weights, complex, y.shape[1], d_u, d_v, source, a, b, c, d)
     after = _rk4(model, y, as_float(dt))
@@ -146,7 +152,7 @@ def advance(
     start = jnp.where(finite, given, 0.0)
     model = _model(laplacian_weights, complex, start.shape[1], d_u, d_v, start[2], a, b, c, d)
     y0, dt = jnp.maximum(start[:2], 0.0), as_float(dt)
-    tolerance = max(tolerance, 50.0 * float(jnp.finfo(given.dtype).eps))
+    tolerance = max(tolerance, 50.0 * float(np.finfo(given.dtype).eps))
     y, reached, shares, tried = _integrate(*jax.lax.stop_gradient((model, y0, dt)), tolerance, max_substeps)
     y = _with_derivative(model, y0, dt, shares, y)
     status = flag(reached < 1.0, Status.NOT_CONVERGED) | flag(~finite.all(), Status.NON_FINITE_INPUT)

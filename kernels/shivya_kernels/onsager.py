@@ -1,8 +1,8 @@
 """Reciprocal relaxation between neighbours: Onsager flows of beliefs along the edges of a complex.
 
-Onsager 1931: near equilibrium the flow J = K (z_u - z_v) is linear in the force with one symmetric coefficient
-per link, and the entropy production sum J^2 / K is never negative. Each component of z is its own force: forces
-summed over components cancel where they should not.
+Onsager 1931: near equilibrium the flow J = K (z_u - z_v) is linear in the force with one symmetric
+coefficient per link, and the entropy production sum J^2 / K is never negative. Each component of z is its
+own force: forces summed over components cancel where they should not.
 
 Vectors of a padded complex may be passed unpadded; results over edges have the length of the conductance.
 """
@@ -32,16 +32,19 @@ def flows(
     `conductance` >= 0 per edge, `z` any quantity per vertex and component. Raises DimensionMismatch.
     """
     k, values = as_float(conductance), as_float(z)
-    return _flows(c, k, values, lengths(c, vertices=[values[:, 0]], edges=[k]).edges)
+    found: Array = _flows(c, k, values, lengths(c, vertices=[values[:, 0]], edges=[k]).edges)
+    return found
 
 
 def entropy_production(
     c: SimplicialComplex, conductance: Float[ArrayLike, "E"], z: Float[ArrayLike, "V D"]
 ) -> Float[Array, ""]:
-    """sum J^2 / K over edges and components: >= 0, and zero exactly at equilibrium. Raises DimensionMismatch."""
+    """sum J^2 / K over edges and components: >= 0, and zero exactly at equilibrium. Raises
+    DimensionMismatch."""
     k, values = as_float(conductance), as_float(z)
     lengths(c, vertices=[values[:, 0]], edges=[k])
-    return _entropy_production(c, k, values)
+    found: Array = _entropy_production(c, k, values)
+    return found
 
 
 @jax.jit

@@ -126,7 +126,7 @@ class Observation:
     self_vertex: Int[Array, ""]
     """The vertex of this node's own queue."""
     own: Bool[Array, "V"]
-    """Cells of this node."""
+    """Cells of this node, ``self_vertex`` among them."""
     queue: Float[Array, "V"]
     """Jobs held (waiting and in service)."""
     servers: Float[Array, "V"]

@@ -1,8 +1,8 @@
 """One tick of the law: believe, couple, flow, form.
 
-The step that the daemon runs ten times a second is the step that an ensemble batches and ``jax.grad`` tunes. It
-is compiled once per capacity and float type: joins, departures and partitions change masks, never shapes.
-Nothing raises inside; what went wrong is a bit in ``info.status``.
+The step that the daemon runs ten times a second is the step that an ensemble batches and ``jax.grad``
+tunes. It is compiled once per capacity and float type: joins, departures and partitions change masks, never
+shapes. Nothing raises inside; what went wrong is a bit in ``info.status``.
 """
 
 from __future__ import annotations

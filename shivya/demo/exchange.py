@@ -37,8 +37,6 @@ class Exchange:
     """
 
     def __init__(self, name: str, socket: Path, holder: Holder, tell: Callable[[Message], None]) -> None:
-        self.garbled = 0
-        """Hand-overs that were no task of ours."""
         self._name = name
         self._socket = socket
         self._holder = holder
@@ -53,7 +51,6 @@ class Exchange:
             self.address = await self._carrier.start("127.0.0.1")
             stack.push_async_callback(self._carrier.close)
             self._mesh = stack.enter_context(Client(address=self.address, socket=self._socket))
-            self._carrier.client = self._mesh
             if not await asyncio.to_thread(self._mesh.wait_ready, PATIENCE):
                 raise TimeoutError(f"no table from the daemon at {self._socket}: {self._mesh.last_error}")
             self._mesh.report(queue=0)
@@ -104,25 +101,21 @@ class Exchange:
         sending.add_done_callback(self._sending.discard)
 
     async def _hand_to(self, task: Task, peer: Peer, address: str) -> None:
-        moved = task.moved()
         sure = True
         try:
-            await self._carrier.send(address, Job(moved.transfer_id, moved.payload, moved.hops, self._name))
+            await self._carrier.send(address, Job(task.attempt_id, task.payload, task.hops, self._name))
         except TransferFailed:
             self._came_back(task, peer)
             return
         except TransferInDoubt:
             sure = False  # the generator knows who is alive, and decides
-        self._tell(Moved(task.id, task.attempt, moved.hops, address, sure))
+        self._tell(Moved(task.id, task.attempt, task.hops + 1, address, sure))
 
     def _came_back(self, task: Task, peer: Peer) -> None:
         self._mesh.unsent(peer)
         self._holder.keep(task)
 
     def _on_job(self, job: Job, source: str) -> None:
-        try:
-            task = Task.from_transfer(job.id, job.payload)
-        except ValueError:
-            self.garbled += 1
-            return
-        self._holder.take(task)
+        # Raises what is no task of ours; the carrier then refuses it.
+        self._holder.take(Task.from_transfer(job.id, job.payload, job.hops))
+        self._mesh.accepted(source)

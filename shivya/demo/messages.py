@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 MAX_LINE = 1024
-_TRANSFER_ID = struct.Struct(">QII")
+_ATTEMPT = struct.Struct(">QQ")
 _PAYLOAD = struct.Struct(">d")
 
 
@@ -27,34 +27,26 @@ class Task:
     hops: int = 0
 
     @property
-    def transfer_id(self) -> bytes:
-        """16 bytes that name this hand-over.
+    def attempt_id(self) -> bytes:
+        """16 bytes that name this attempt at the job, by which workers know a duplicate from a resubmission."""
+        return _ATTEMPT.pack(self.id, self.attempt)
 
-        Not the job's id alone: a job may rightly return to a node that it has left, and must not be taken for
-        a duplicate there.
-        """
-        return _TRANSFER_ID.pack(self.id, self.attempt, self.hops)
+    @property
+    def payload(self) -> bytes:
+        """What travels beside `attempt_id`."""
+        return _PAYLOAD.pack(self.size)
 
     @classmethod
-    def from_transfer(cls, transfer_id: bytes, payload: bytes) -> Task:
+    def from_transfer(cls, attempt_id: bytes, payload: bytes, hops: int) -> Task:
         """The task that a hand-over carries; ValueError when it is malformed."""
         try:
-            job, attempt, hops = _TRANSFER_ID.unpack(transfer_id)
+            job, attempt = _ATTEMPT.unpack(attempt_id)
             (size,) = _PAYLOAD.unpack(payload)
         except struct.error as error:
             raise ValueError(f"not a task: {error}") from error
         if not possible_size(size):
             raise ValueError(f"a job of size {size}")
         return cls(job, size, attempt, hops)
-
-    @property
-    def payload(self) -> bytes:
-        """What travels beside `transfer_id`."""
-        return _PAYLOAD.pack(self.size)
-
-    def moved(self) -> Task:
-        """The same job after one more hand-over."""
-        return Task(self.id, self.size, self.attempt, self.hops + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +91,7 @@ Message = Task | Ready | Done | Moved | Finish
 _KINDS: dict[str, type[Task] | type[Ready] | type[Done] | type[Moved] | type[Finish]] = {
     kind.kind: kind for kind in (Task, Ready, Done, Moved, Finish)
 }
-_COUNTERS = {"id": 2**64, "attempt": 2**32, "hops": 2**32}
+_COUNTERS = {"id": 2**64, "attempt": 2**64, "hops": 2**64}
 
 
 def encode(message: Message) -> bytes:

@@ -34,13 +34,14 @@ class Worker:
         self.exchange: Exchange | None = None
         self._tell = tell
         self._server = Server(rate, burn, self._finished)
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen: OrderedDict[tuple[int, int, int], None] = OrderedDict()
 
     def take(self, task: Task) -> None:
         """A job arrives, from the generator or another worker: here or onwards; a duplicate is dropped."""
-        if task.transfer_id in self._seen:
+        hand_over = (task.id, task.attempt, task.hops)
+        if hand_over in self._seen:
             return
-        self._seen[task.transfer_id] = None
+        self._seen[hand_over] = None
         if len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
         if self.exchange is None or not self.exchange.pass_on(task):

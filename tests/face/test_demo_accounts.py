@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from shivya.demo.accounts import Accounts, Delivery
 from shivya.demo.messages import Moved, Task
@@ -125,11 +123,3 @@ def test_strange_ids_are_counted(books: Accounts) -> None:
     assert books.moved(moved(999, 1), node=1) is None
     assert books.unknown == 2
     assert books.submitted == 1
-
-
-def test_a_hand_over_back_has_a_name_of_its_own() -> None:
-    task = Task(7, 1.0)
-    there_and_back = task.moved().moved()
-    names = {task.transfer_id, task.moved().transfer_id, there_and_back.transfer_id}
-    assert len(names) == 3
-    assert dataclasses.replace(task, attempt=1).transfer_id not in names

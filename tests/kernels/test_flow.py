@@ -1,4 +1,4 @@
-"""Flows and placement: golden values, the promises in the docstrings, and an independent restatement of each rule."""
+"""Flows and placement: golden values, the docstrings' promises, and each rule restated independently."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_waiting_potential_derivatives_follow_the_best_path() -> None:
         assert_array_equal(by_waiting, np.eye(5)[[3, 3, 3, 3, 4]])
         assert_array_equal(by_hop, [[1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0] * 4, [0] * 4])
     assert_allclose(flow.waiting_potential(c, waiting, hop, iterations=1), [8.1, 7.2, 1.3, 1, 0.5])
-    assert_allclose(jax.jit(flow.waiting_potential)(c, waiting, 0.25), [1.75, 1.5, 1.25, 1, 0.5])
+    assert_allclose(jax.jit(flow.waiting_potential)(c, waiting, 0.25), [0.75, 1, 1.25, 1, 0.5])
 
 
 def test_waiting_and_tail_time() -> None:

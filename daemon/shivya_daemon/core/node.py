@@ -52,6 +52,7 @@ __all__ = ["Address", "LocalLoad", "Node", "NodeSettings", "Operation", "PeerVie
 
 _MAX_OBSERVED = 1e9  # magnitude of a number in 0x03 or 0x04 beyond which it is noise
 _MAX_INCARNATION = 1 << 63  # a claim above this would leave no room to go beyond it
+_PONG = b"\x02"  # limited by what was asked: a flood of others must not keep this node from proving its seeds
 _LATE_TIMER = 1.0  # seconds; a node that slept this long cannot judge who was silent
 _STRANGERS = 512  # addresses whose rate is remembered
 _STRANGER_PEERS = 4  # peers told to an address that has not proved itself
@@ -210,7 +211,7 @@ class Node:
         if member is not None:
             if not member.bucket.allow(now):
                 return "rate_limited"
-        elif not (self._strangers.allow(address, now) and self._all_strangers.allow(now)):
+        elif data[4:5] != _PONG and not self._strangers_allow(address, now):
             return "rate_limited"
         try:
             frame = decode(data)
@@ -224,6 +225,9 @@ class Node:
             return self._from_stranger(frame, address, len(data), now)
         member.last_seen = now
         return self._from_member(member, frame.payload, len(data), now)
+
+    def _strangers_allow(self, address: Address, now: float) -> bool:
+        return self._strangers.allow(address, now) and self._all_strangers.allow(now)
 
     def _from_stranger(self, frame: Frame, address: Address, size: int, now: float) -> str | None:
         """Handle a frame whose sender has not proved itself at its address."""
@@ -259,6 +263,7 @@ class Node:
                 if not self._discovery.answer(member.id, member.address, peers, now):
                     return "unsolicited"
                 self._peering.consider(peers, now)
+                self._urgent = self._discovery.busy
             case Leave(incarnation):
                 if member.incarnation is not None and incarnation < member.incarnation:
                     return "stale_incarnation"

@@ -1,0 +1,192 @@
+"""The placement rule: who gets a job, how many are handed over, and what a table may hold."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shivya_daemon import placement
+
+
+def row(index: int = 1, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"{index:040x}",
+        "name": f"n{index}",
+        "address": "127.0.0.1:7001",
+        "potential": 0.1,
+        "slope": 0.02,
+        "service_rate": 40.0,
+        "queue": 3,
+        "servers": 1,
+        "hop": 0.001,
+        "age": 0.05,
+        "out": 0,
+        "seen": 0,
+        "flow": 0,
+        **changes,
+    }
+
+
+def table(*rows: dict[str, Any], **changes: Any) -> placement.Table:
+    return placement.parse_table(document(*rows, **changes))
+
+
+def document(*rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "service": "resize",
+        "tick": 12,
+        "gap": 0.05,
+        "hop_limit": 8,
+        "stale_after": 1.0,
+        "service_rate": 20.0,
+        "servers": 1,
+        "neighbours": list(rows),
+        **changes,
+    }
+
+
+def place(
+    known: placement.Table, queue: int, *, servers: int = 1, elapsed: float = 0.0, hops: int = 0
+) -> int | None:
+    out = [neighbour.out for neighbour in known.neighbours]
+    return placement.place(known, queue, servers, 20.0, out, elapsed, hops)
+
+
+def test_waiting_counts_the_job_that_arrives_and_tail_the_last_one_held() -> None:
+    assert placement.waiting_time(0, 1, 20.0) == pytest.approx(1 / 20)
+    assert placement.waiting_time(5, 1, 20.0) == pytest.approx(6 / 20)
+    assert placement.waiting_time(1, 4, 20.0) == pytest.approx(4 / 20)  # a server is free: its own time only
+    assert placement.waiting_time(6, 4, 20.0) == pytest.approx((3 + 4) / 20)
+    assert placement.tail_time(5, 1, 20.0) == pytest.approx(placement.waiting_time(4, 1, 20.0))
+    assert placement.tail_time(0, 1, 20.0) == 0.0
+    assert placement.waiting_time(0, 1, 0.0) == math.inf
+
+
+def test_an_idle_server_keeps_the_job() -> None:
+    cheap = table(row(potential=0.0))
+    assert place(cheap, 3, servers=4) is None
+    assert place(cheap, 4, servers=4) == 0
+
+
+def test_the_least_cost_wins_and_ties_take_the_lowest_index() -> None:
+    assert place(table(row(1, potential=0.2), row(2, potential=0.1)), 20) == 1
+    assert place(table(row(1), row(2)), 20) == 0
+
+
+def test_a_job_stays_unless_the_gain_exceeds_the_gap() -> None:
+    even = placement.waiting_time(7, 1, 20.0) - 0.05 - 0.25
+    assert place(table(row(potential=even + 1e-9, hop=0.25)), 7) is None
+    assert place(table(row(potential=even - 1e-9, hop=0.25)), 7) == 0
+
+
+def test_jobs_under_way_make_a_neighbour_dearer_by_its_slope() -> None:
+    near, far = row(1, potential=0.05, out=5, slope=0.1), row(2, potential=0.3)
+    assert place(table(near, far), 30) == 1
+    assert place(table({**near, "slope": 0.01}, far), 30) == 0
+
+
+def test_neighbours_that_are_silent_or_do_not_serve_do_not_exist() -> None:
+    assert place(table(row(1, age=1.1), row(2, service_rate=0.0)), 100) is None
+    assert place(table(row(age=0.5)), 100, elapsed=0.4) == 0
+    assert place(table(row(age=0.5)), 100, elapsed=0.6) is None
+
+
+def test_the_hop_limit_ends_the_journey() -> None:
+    assert place(table(row()), 100, hops=7) == 0
+    assert place(table(row()), 100, hops=8) is None
+
+
+def hand_over(known: placement.Table, queue: int, *, servers: int = 1) -> list[tuple[int, int]]:
+    rows = known.neighbours
+    return placement.hand_over(
+        known, queue, servers, 20.0, [r.out for r in rows], 0.0, [r.flow for r in rows]
+    )
+
+
+def test_hand_over_gives_the_flow_while_the_tail_gains() -> None:
+    assert hand_over(table(row(flow=3)), 20) == [(0, 3)]
+    # tail .3 at 6 jobs; the view starts at .1 and rises by .02: .1, .12, .14, .16 stay below .3, .25, .2, ...
+    assert hand_over(table(row(flow=50)), 6) == [(0, 3)]
+
+
+def test_hand_over_never_gives_a_job_in_service() -> None:
+    assert hand_over(table(row(flow=50, potential=0.0, slope=0.0, hop=0.0)), 6, servers=4) == [(0, 2)]
+    assert hand_over(table(row(flow=50, potential=0.0)), 1) == []
+
+
+@given(
+    queue=st.integers(0, 200),
+    servers=st.integers(1, 8),
+    potentials=st.lists(st.floats(0, 5), min_size=1, max_size=12),
+    flow=st.integers(0, 50),
+)
+def test_hand_over_is_bounded_and_each_move_gains(
+    queue: int, servers: int, potentials: list[float], flow: int
+) -> None:
+    known = table(*(row(i, potential=p, flow=flow) for i, p in enumerate(potentials)))
+    moves = placement.hand_over(
+        known, queue, servers, 20.0, [0] * len(potentials), 0.0, [flow] * len(potentials)
+    )
+    assert sum(count for _, count in moves) <= max(0, queue - servers)
+    held = queue
+    for index, count in moves:
+        assert 0 < count <= flow
+        neighbour = known.neighbours[index]
+        for sent in range(count):
+            there = placement.view(neighbour, sent) + neighbour.hop
+            assert placement.tail_time(held, servers, 20.0) > there
+            held -= 1
+
+
+@given(st.integers(0, 60), st.lists(st.floats(0, 3), max_size=6))
+def test_the_potential_is_what_placement_would_pay(queue: int, potentials: list[float]) -> None:
+    known = table(*(row(i, potential=p) for i, p in enumerate(potentials)))
+    out = [0] * len(potentials)
+    own = placement.waiting_time(queue, 1, 20.0)
+    potential = placement.own_potential(known, queue, 1, 20.0, out, 0.0)
+    index = placement.place(known, queue, 1, 20.0, out, 0.0, 0)
+    if index is not None:
+        assert potential == pytest.approx(potentials[index] + 0.001 + 0.05)
+    assert potential <= own
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"neighbours": None},
+        {"neighbours": [row()] * 65},
+        {"neighbours": [3]},
+        {"tick": -1},
+        {"tick": True},
+        {"gap": math.nan},
+        {"stale_after": math.inf},
+        {"service_rate": 10**400},
+        {"servers": "1"},
+        {"service": None},
+        *(
+            {"neighbours": [row(**bad)]}
+            for bad in (
+                {"id": "ab"},
+                {"id": "g" * 40},
+                {"potential": -0.1},
+                {"slope": "x"},
+                {"address": 7},
+                {"flow": 1.5},
+                {"seen": None},
+            )
+        ),
+    ],
+)
+def test_a_bad_table_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        placement.parse_table(document(row(), **change))
+
+
+def test_a_table_without_seen_is_one_for_nobody_in_particular() -> None:
+    plain = row(address=None)
+    del plain["seen"]
+    assert table(plain).neighbours[0].seen == 0
