@@ -7,6 +7,7 @@ The socket is 0600 in a directory of the daemon's own: who can open it acts as t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from shivya_daemon.commands import Commands, Desk, Reply, Session, encode
 
@@ -45,25 +46,16 @@ class ControlServer:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Open the socket and serve until cancelled; `ControlError` is raised before it has started."""
-        await anyio.to_thread.run_sync(_prepare, self.path)
-        try:
-            listener = await anyio.create_unix_listener(self.path, mode=0o600)
-        except OSError as error:
-            raise ControlError(f"cannot listen on {self.path}: {error.strerror}") from error
+        listener = await anyio.to_thread.run_sync(_listen, self.path)
         identity = _identity(self.path)
         try:
-            async with listener, anyio.create_task_group() as connections:
-                task_status.started()
-                while True:
-                    try:
-                        stream = await listener.accept()
-                    except OSError:  # out of descriptors: those that are open go on
-                        self.refused += 1
-                        await anyio.sleep(_ACCEPT_PAUSE)
-                    else:
-                        connections.start_soon(self._attend, stream)
+            with listener:
+                async with anyio.create_task_group() as tasks:
+                    task_status.started()
+                    while True:
+                        await self._accept(listener, tasks)
         finally:
-            if identity is not None and _identity(self.path) == identity:
+            if _identity(self.path) == identity:
                 self.path.unlink(missing_ok=True)
 
     def notify(self) -> None:
@@ -71,15 +63,27 @@ class ControlServer:
         for connection in self._connections:
             connection.changed.set()
 
-    async def _attend(self, stream: SocketStream) -> None:
+    async def _accept(self, listener: socket.socket, tasks: TaskGroup) -> None:
+        await anyio.wait_readable(listener)
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # out of descriptors: the connections that are open go on
+            self.refused += 1
+            await anyio.sleep(_ACCEPT_PAUSE)
+            return
+        client.setblocking(False)
         if len(self._connections) >= MAX_CONNECTIONS:
             self.refused += 1
-            async with stream:
-                with anyio.move_on_after(_PROBE_TIMEOUT):
-                    await _send(stream, {"error": f"{MAX_CONNECTIONS} connections are open; close one"})
+            with client, contextlib.suppress(OSError):
+                client.send(encode({"error": f"{MAX_CONNECTIONS} connections are open; close one"}))
             return
-        connection = _Connection(stream, self._commands)
+        connection = _Connection(client, self._commands)
         self._connections.add(connection)
+        tasks.start_soon(self._attend, connection)
+
+    async def _attend(self, connection: _Connection) -> None:
         try:
             await connection.run()
         finally:
@@ -89,43 +93,38 @@ class ControlServer:
 class _Connection:
     """One application: a task that obeys its lines and a task that pushes tables."""
 
-    def __init__(self, stream: SocketStream, commands: Commands) -> None:
+    def __init__(self, client: socket.socket, commands: Commands) -> None:
         self.changed = anyio.Event()
-        self._stream = stream
+        self._socket = client
         self._commands = commands
         self._session = Session()
         self._sending = anyio.Lock()
 
     async def run(self) -> None:
         """Attend to the connection until it is closed."""
-        raw = self._stream.extra(SocketAttribute.raw_socket)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        async with self._stream, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._push, tasks.cancel_scope)
-            # A reader that has only closed its own direction (`nc` at the end of its input) still watches.
-            if not await self._read() or self._session.watching is None:
-                tasks.cancel_scope.cancel()
+        with self._socket:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._push, tasks.cancel_scope)
+                # One that has only closed its own direction (`nc` at the end of its input) still watches.
+                if not await self._read() or self._session.watching is None:
+                    tasks.cancel_scope.cancel()
 
     async def _read(self) -> bool:
         """Obey lines until the end of the stream; False when the connection is of no more use."""
         buffer = b""
         try:
-            while True:
-                *lines, buffer = (buffer + await self._stream.receive(MAX_LINE)).split(b"\n")
+            while received := await self._receive():
+                *lines, buffer = (buffer + received).split(b"\n")
+                if len(buffer) > MAX_LINE or any(len(line) > MAX_LINE for line in lines):
+                    error = f"a line is longer than {MAX_LINE} bytes; the connection is closed"
+                    await self._reply({"error": error})
+                    return False
                 for line in lines:
-                    if len(line) > MAX_LINE:
-                        return await self._refuse_length()
                     await self._obey(line)
-                if len(buffer) > MAX_LINE:
-                    return await self._refuse_length()
-        except anyio.EndOfStream:
-            pass
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return False
-        try:
             if buffer:
                 await self._obey(buffer)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        except OSError:
             return False
         return True
 
@@ -152,21 +151,40 @@ class _Connection:
             try:
                 await self._reply(table)
                 await anyio.sleep(_PUSH_INTERVAL)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            except OSError:
                 scope.cancel()
                 return
 
+    async def _receive(self) -> bytes:
+        """Return the next bytes, none at the end of the stream."""
+        while True:
+            await anyio.wait_readable(self._socket)
+            with contextlib.suppress(BlockingIOError):
+                return self._socket.recv(MAX_LINE)
+
     async def _reply(self, reply: Reply) -> None:
         async with self._sending:
-            await _send(self._stream, reply)
+            rest = memoryview(encode(reply))
+            while rest:
+                try:
+                    rest = rest[self._socket.send(rest) :]
+                except BlockingIOError:
+                    await anyio.wait_writable(self._socket)
 
-    async def _refuse_length(self) -> bool:
-        await self._reply({"error": f"a line is longer than {MAX_LINE} bytes; the connection is closed"})
-        return False
 
-
-async def _send(stream: SocketStream, reply: Reply) -> None:
-    await stream.send(encode(reply))
+def _listen(path: Path) -> socket.socket:
+    """Return the listening socket; raises `ControlError`."""
+    _prepare(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise ControlError(f"cannot listen on {path}: {error.strerror}") from error
+    return listener
 
 
 def _prepare(path: Path) -> None:

@@ -59,16 +59,16 @@ class Daemons:
 
     async def kill(self, node: int) -> None:
         """SIGKILL."""
-        await self._running[node].kill()
+        await self._running.pop(node).kill()
 
     async def restart(self, node: int) -> None:
         """Start a killed daemon again with the same state; it joins through any other. StartError."""
-        other = next(i for i in self._running if i != node)
+        other = next(iter(self._running))
         status = await self._wait_until(other, _law_runs, "to run its control step")
         await self._start(node, (f"127.0.0.1:{status['port']}",))
 
     def ended(self) -> list[Child]:
-        """Daemons that are not running."""
+        """Daemons that stopped running without being killed by us."""
         return [child for child in self._running.values() if not child.alive]
 
     async def _start(self, node: int, peers: Sequence[str]) -> None:

@@ -103,7 +103,7 @@ class Exchange:
     async def _hand_to(self, task: Task, peer: Peer, address: str) -> None:
         sure = True
         try:
-            await self._carrier.send(address, Job(task.attempt_id, task.payload, task.hops, self._name))
+            await self._carrier.send(address, Job(task.attempt_id, task.payload, task.hops))
         except TransferFailed:
             self._came_back(task, peer)
             return

@@ -28,7 +28,7 @@ class Task:
 
     @property
     def attempt_id(self) -> bytes:
-        """16 bytes that name this attempt at the job, by which workers know a duplicate from a resubmission."""
+        """16 bytes that name this attempt: a duplicate shares them, a resubmission does not."""
         return _ATTEMPT.pack(self.id, self.attempt)
 
     @property

@@ -118,27 +118,27 @@ class Observer:
 
         own = np.zeros(size, bool)
         own[0] = True
-        return Observation(
-            complex=self._complex,
-            self_vertex=np.int32(0),
-            own=own,
-            queue=per_vertex([v.queue for v in vertices]),
-            servers=per_vertex([v.servers for v in vertices], 1.0),
-            service_rate=per_vertex([v.service_rate for v in vertices]),
-            arrival_rate=per_vertex([v.arrival_rate for v in vertices]),
-            cpu=np.where(own, host.cpu, 0.0),
-            memory=np.where(own, host.memory, 0.0),
-            network=np.float64(host.network),
-            potential=per_vertex([v.potential for v in vertices]),
-            slope=per_vertex([v.slope for v in vertices]),
-            own_sent=per_vertex([v.own_sent for v in vertices]),
-            live=mask([v.age <= world.stale_after and v.service_rate > 0 for v in vertices]),
-            hop=per_vertex([v.hop for v in vertices]),
-            rtt=per_edge([k.rtt or 0.0 for k in links], 0.0),
-            bandwidth=np.ones(self.capacity.edges),
-            remote_conductance=per_edge(
+        arrays: dict[str, Any] = {
+            "self_vertex": np.int32(0),
+            "own": own,
+            "queue": per_vertex([v.queue for v in vertices]),
+            "servers": per_vertex([v.servers for v in vertices], 1.0),
+            "service_rate": per_vertex([v.service_rate for v in vertices]),
+            "arrival_rate": per_vertex([v.arrival_rate for v in vertices]),
+            "cpu": np.where(own, host.cpu, 0.0),
+            "memory": np.where(own, host.memory, 0.0),
+            "network": np.float64(host.network),
+            "potential": per_vertex([v.potential for v in vertices]),
+            "slope": per_vertex([v.slope for v in vertices]),
+            "own_sent": per_vertex([v.own_sent for v in vertices]),
+            "live": mask([v.age <= world.stale_after and v.service_rate > 0 for v in vertices]),
+            "hop": per_vertex([v.hop for v in vertices]),
+            "rtt": per_edge([k.rtt or 0.0 for k in links], 0.0),
+            "bandwidth": np.ones(self.capacity.edges),
+            "remote_conductance": per_edge(
                 [UNKNOWN if k.remote_conductance is None else k.remote_conductance for k in links], UNKNOWN
             ),
-            traffic=per_edge([k.traffic for k in links], 0.0),
-            sensed=mask([v.age <= world.stale_after for v in vertices]),
-        )
+            "traffic": per_edge([k.traffic for k in links], 0.0),
+            "sensed": mask([v.age <= world.stale_after for v in vertices]),
+        }
+        return Observation(complex=self._complex, **arrays)  # numpy as it is: jit takes it in one call

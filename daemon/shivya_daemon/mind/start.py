@@ -23,11 +23,8 @@ def start_law(settings: LawSettings, own: bytes) -> Law:
     if "xla_cpu_multi_thread_eigen" not in flags:
         # A step of this size gains nothing from threads, and a daemon is a guest on its machine.
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
-    import jax
-
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(compile_cache()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compile_cache()))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     from shivya_daemon.mind.law import Law
 
     law = Law(settings, seed=int.from_bytes(own[:4]))
