@@ -138,11 +138,15 @@ class DaemonLink:
         for line in lines:
             try:
                 document = json.loads(line)
-                if "table" in document:
+                if not isinstance(document, dict):
+                    raise ValueError("not an object")
+                if isinstance(document.get("table"), dict):
                     newest = parse_table(document["table"])
                 elif "error" in document:
                     self.last_error = str(document["error"])
-            except (ValueError, TypeError, AttributeError, RecursionError):
+                else:
+                    raise ValueError("neither a table nor an error")
+            except (ValueError, RecursionError):
                 self.malformed += 1
         if newest is not None:
             self._backoff = _BACKOFF_FIRST

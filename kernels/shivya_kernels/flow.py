@@ -49,8 +49,8 @@ def balancing_flow(
 ) -> Float[Array, "E"]:
     """The least-energy flow that leaves equal backlog / capacity in every component.
 
-    `backlog` is work, `capacity` the rate at which it is served, `conductance` K weighs the energy sum f^2 / K
-    (None: all 1). With surplus b = backlog - capacity * sum(backlog) / sum(capacity) per component, solve
+    `backlog` is work, `capacity` the rate at which it is served, `conductance` K weighs the energy
+    sum f^2 / K (None: all 1). With b = backlog - capacity * sum(backlog) / sum(capacity) per component, solve
     d0^T K d0 a = b; the flow is -K d0 a, positive from tail to head, in units of the backlog. It is a
     gradient in the K^-1 inner product: nothing goes round in circles, and every edge runs downhill in a.
 

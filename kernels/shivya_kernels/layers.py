@@ -89,8 +89,8 @@ def admit(observation: Observation) -> tuple[Observation, UInt32[Array, ""]]:
     """The observation with nothing in it that could poison the state, and NON_FINITE_INPUT if there was.
 
     Numbers that are not finite, or beyond 1e12, become zero; a vertex that had one is not sensed this
-    tick and takes no part in repair, and a link's conductance is unknown. Negative amounts become zero and a vertex has at
-    least one server.
+    tick and takes no part in repair, and a link's conductance is unknown. Negative amounts become zero and
+    a vertex has at least one server.
     """
     sound = {
         name: jnp.abs(getattr(observation, name)) <= _LARGEST

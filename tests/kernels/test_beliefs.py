@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
+
 from shivya_kernels import beliefs
 from shivya_kernels.linalg import stabilise
 from shivya_kernels.status import Status
@@ -114,9 +115,9 @@ def test_natural_descent_lands_in_one_step_and_contracts_below_rate_two() -> Non
     target, covariance, _ = beliefs.posterior(agent, observation, action)
     mean, energy, _ = beliefs.descend(agent, observation, start, action, rate=1.0, steps=1)
     np.testing.assert_allclose(mean, target, atol=1e-12)
-    slope = jax.grad(
-        lambda m: beliefs.variational_free_energy(agent, observation, m, covariance, action)
-    )(jnp.asarray(start))
+    slope = jax.grad(lambda m: beliefs.variational_free_energy(agent, observation, m, covariance, action))(
+        jnp.asarray(start)
+    )
     once, _, _ = beliefs.descend(agent, observation, start, action, rate=0.3, steps=1)
     np.testing.assert_allclose(once, start - 0.3 * covariance @ slope, atol=1e-10)
     near, close, _ = beliefs.descend(agent, observation, start, action, rate=1.9, steps=400)
@@ -150,7 +151,9 @@ def test_an_unused_dimension_changes_nothing() -> None:
     )
     for agent in (small, padded):
         found = beliefs.infer(agent, np.ones(4), np.zeros(2))
-        np.testing.assert_allclose(found.mean[:2], beliefs.infer(small, np.ones(4), np.zeros(2)).mean, atol=1e-14)
+        np.testing.assert_allclose(
+            found.mean[:2], beliefs.infer(small, np.ones(4), np.zeros(2)).mean, atol=1e-14
+        )
     assert np.array_equal(found.mean[2:], np.zeros(3))
     assert np.array_equal(found.covariance[2:, 2:], np.eye(3))
     np.testing.assert_allclose(
@@ -197,10 +200,12 @@ def test_anything_in_gives_finite_free_energy_out() -> None:
     assert int(status) & Status.NON_FINITE_INPUT
     assert np.isfinite(mean).all()
     assert np.isfinite(energy)
-    indefinite = beliefs.Agent(*(case[name] for name in FIELDS[:1]), [[-1.0, 3.0], [3.0, -1.0]], *(
-        case[name] for name in FIELDS[2:]
-    ))
-    mean, energy, status = beliefs.descend(indefinite, case["obs"], case["mu_prior"], case["action"], rate=1.0, steps=1)
+    indefinite = beliefs.Agent(
+        *(case[name] for name in FIELDS[:1]), [[-1.0, 3.0], [3.0, -1.0]], *(case[name] for name in FIELDS[2:])
+    )
+    mean, energy, status = beliefs.descend(
+        indefinite, case["obs"], case["mu_prior"], case["action"], rate=1.0, steps=1
+    )
     assert int(status) & Status.STABILIZATION_FAILED
     assert np.isfinite(energy)
 

@@ -20,7 +20,7 @@ _LEAVES_PER_QUESTION = 4  # expected nodes below one prefix of a sweep; half of 
 @dataclass(slots=True)
 class _Request:
     target: bytes
-    expires: float
+    sent_at: float
 
 
 class Discovery:
@@ -69,19 +69,24 @@ class Discovery:
         self._next_at = min(self._next_at, now + self._settings.fresh_interval)
 
     def ask(self, address: Address, target: bytes, now: float) -> bool:
-        """Register a request to `address`; False while another one there is outstanding."""
+        """Register a request to `address`; False while the answer to a lookup is awaited from there.
+
+        FOUND_NODES does not repeat the target, so one address can owe one answer only.
+        """
         request = self._requests.get(address)
-        if request is not None and now < request.expires and request.target != target:
-            return False
-        if request is None and len(self._requests) >= _MAX_REQUESTS:
-            return False
-        self._requests[address] = _Request(target, now + _REQUEST_LIFETIME)
+        if request is None:
+            if len(self._requests) >= _MAX_REQUESTS:
+                return False
+        elif request.target != target and self._sought(request.target):
+            if now - request.sent_at < self._settings.ping_timeout:
+                return False
+        self._requests[address] = _Request(target, now)
         return True
 
     def answer(self, node: bytes, address: Address, peers: tuple[Peer, ...], now: float) -> bool:
         """Take a FOUND_NODES; False if it was not asked for."""
         request = self._requests.pop(address, None)
-        if request is None or now > request.expires:
+        if request is None or now - request.sent_at > _REQUEST_LIFETIME:
             return False
         for lookup in self._running:
             if lookup.operation.target == request.target and lookup.waiting_for(node):
@@ -94,12 +99,16 @@ class Discovery:
 
     def due(self, now: float) -> list[tuple[Peer, bytes]]:
         """Return (peer, target) of every question to put now, lookups first; starts and settles lookups."""
-        for address in [a for a, request in self._requests.items() if now > request.expires]:
-            del self._requests[address]
+        for address, request in list(self._requests.items()):
+            if now - request.sent_at > _REQUEST_LIFETIME:
+                del self._requests[address]
         questions = self._step_lookups(now)
-        if now >= self._next_at and len(self._members):
+        if now >= self._next_at and len(self._members) and not self.busy:
             questions.append(self._sweep(now))
         return questions
+
+    def _sought(self, target: bytes) -> bool:
+        return any(lookup.operation.target == target for lookup in self._running)
 
     def _step_lookups(self, now: float) -> list[tuple[Peer, bytes]]:
         while self._queued and len(self._running) < _MAX_RUNNING:

@@ -89,6 +89,7 @@ class Node:
         self._strangers = KeyedLimit(settings.stranger_rate, 2 * settings.stranger_rate, _STRANGERS)
         self._all_strangers = TokenBucket(settings.strangers_rate, 2 * settings.strangers_rate, 0.0)
         self._housekeep_at = float("-inf")
+        self._beaten_at = float("-inf")
         self._beat_at = float("-inf")
         self._push_at = float("-inf")
         self._now = 0.0
@@ -147,11 +148,14 @@ class Node:
         self._urgent = True
 
     def publish(self, load: LocalLoad, now: float) -> None:
-        """Replace what heartbeats carry and send them now; raises `EncodeError` if it cannot be carried."""
+        """Replace what heartbeats carry and make them due, at once or half an interval after the last ones.
+
+        Raises `EncodeError`, and goes on with the old load, if the new one cannot be carried.
+        """
         self._now = now
         self._pulse.publish(load)
-        # Half an interval apart at least, however often the host publishes.
-        if not self._left and now >= self._beat_at - 0.75 * self.settings.heartbeat_interval:
+        self._beat_at = min(self._beat_at, self._beaten_at + 0.5 * self.settings.heartbeat_interval)
+        if not self._left and now >= self._beat_at:
             self._beat(now)
 
     def leave(self, now: float) -> None:
@@ -263,7 +267,7 @@ class Node:
                 if not self._discovery.answer(member.id, member.address, peers, now):
                     return "unsolicited"
                 self._peering.consider(peers, now)
-                self._urgent = self._discovery.busy
+                self._urgent = self._urgent or self._discovery.busy
             case Leave(incarnation):
                 if member.incarnation is not None and incarnation < member.incarnation:
                     return "stale_incarnation"
@@ -345,6 +349,7 @@ class Node:
             self._outbox.queue(data, member.address)
 
     def _beat(self, now: float) -> None:
+        self._beaten_at = now
         self._beat_at = now + 1.25 * self.settings.heartbeat_interval
         for data, address in self._pulse.beat(self._members.linked(), self.incarnation, now):
             self._outbox.queue(data, address)

@@ -1,0 +1,422 @@
+"""The carrier over loopback: every job arrives once, whatever happens to the connections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shivya import job_frames
+from shivya.client import Client, Load
+from shivya.job_frames import Ack, Delivery, FrameError, Hello, Job
+from shivya.transfer import Carrier, Receipt, TransferFailed, TransferInDoubt
+
+pytestmark = pytest.mark.anyio
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def job(number: int = 0, hops: int = 0, payload: bytes = b"work") -> Job:
+    return Job(number.to_bytes(16), payload, hops, "origin")
+
+
+class Inbox(list[tuple[Job, str]]):
+    """What a carrier accepted; can be told to refuse or to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuse = False
+        self.gate: asyncio.Event | None = None
+        self.entered = asyncio.Event()
+
+    async def __call__(self, job: Job, source: str) -> None:
+        self.entered.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.refuse:
+            raise RuntimeError("not now")
+        self.append((job, source))
+
+
+@asynccontextmanager
+async def pair(**options: Any) -> AsyncIterator[tuple[Carrier, Carrier, str, Inbox]]:
+    inbox = Inbox()
+    async with (
+        asyncio.timeout(30),
+        Carrier(Inbox(), name="a", **options) as sender,
+        Carrier(inbox, name="b") as receiver,
+    ):
+        yield sender, receiver, await receiver.start(HOST), inbox
+
+
+class Proxy:
+    """A relay that can cut, after so many bytes of one direction, or stop to forward."""
+
+    def __init__(self, target: str) -> None:
+        self.host, port = target.rsplit(":", 1)
+        self.port = int(port)
+        self.cut_after: Callable[[], tuple[int, int]] = lambda: (1 << 60, 1 << 60)
+        """Draws, per connection, how many bytes pass to and fro before both are cut."""
+        self.refusing = False
+        self.cuts = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> str:
+        self.server = await asyncio.start_server(self._relay, HOST, 0)
+        return f"{HOST}:{self.server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+        await self.server.wait_closed()
+        while self._tasks:
+            await asyncio.sleep(0)
+            for task in list(self._tasks):
+                task.cancel()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        back = None
+        try:
+            if self.refusing:
+                return
+            up_reader, back = await asyncio.open_connection(self.host, self.port)
+            to, fro = self.cut_after()
+            flows = [
+                asyncio.create_task(self._forward(reader, back, to)),
+                asyncio.create_task(self._forward(up_reader, writer, fro)),
+            ]
+            try:
+                await asyncio.wait(flows, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for flow in flows:
+                    flow.cancel()
+                await asyncio.wait(flows)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+            if back is not None:
+                back.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int) -> None:
+        try:
+            while left > 0 and (data := await reader.read(min(left, 4096))):
+                writer.write(data)
+                await writer.drain()
+                left -= len(data)
+            self.cuts += left <= 0
+        except (OSError, asyncio.CancelledError):
+            pass
+
+
+async def test_a_job_arrives_with_one_hop_more_and_a_receipt() -> None:
+    async with pair() as (sender, _, address, inbox):
+        receipt = await sender.send(address, job(7, hops=2))
+        assert inbox == [(job(7, hops=3), "a")]
+        assert receipt == Receipt(None, None, None, accepted=1, duplicate=False)
+        assert (await sender.send(address, job(8))).accepted == 2
+
+
+async def test_the_receivers_client_is_told_and_its_load_comes_back(tmp_path: Path) -> None:
+    class Told(Client):
+        def accepted(self, source: Any, n: int = 1) -> None:
+            told.append((source, n))
+
+        def load(self) -> Load:
+            return Load(12, 40.0, 0.325)
+
+    told: list[tuple[str, int]] = []
+    client = Told(socket=tmp_path / "none.sock")
+    async with Carrier(Inbox(), name="b", client=client) as receiver, Carrier(Inbox(), name="a") as sender:
+        address = await receiver.start(HOST)
+        receipt = await sender.send(address, job())
+        await sender.send(address, job())
+        assert receipt == Receipt(12, 40.0, 0.325, 1, False)
+        assert told == [("a", 1)]
+
+
+async def test_the_same_job_twice_is_taken_once() -> None:
+    async with pair() as (sender, receiver, address, inbox):
+        receipts = [await sender.send(address, job()) for _ in range(3)]
+        assert [receipt.duplicate for receipt in receipts] == [False, True, True]
+        assert [receipt.accepted for receipt in receipts] == [1, 1, 1]
+        assert len(inbox) == 1 and receiver.duplicates == 2
+
+
+async def test_a_duplicate_that_arrives_while_the_first_is_being_taken_waits_for_the_outcome() -> None:
+    async with pair() as (sender, _, address, inbox):
+        inbox.gate = asyncio.Event()
+        async with Carrier(Inbox(), name="c") as other:
+            first = asyncio.create_task(sender.send(address, job()))
+            await inbox.entered.wait()
+            second = asyncio.create_task(other.send(address, job()))
+            done, _pending = await asyncio.wait([second], timeout=0.05)
+            assert not done
+            inbox.gate.set()
+            assert sorted([(await first).duplicate, (await second).duplicate]) == [False, True]
+        assert len(inbox) == 1
+
+
+async def test_a_job_that_left_may_come_back() -> None:
+    """a -> b -> a -> b: the second visit is no duplicate of the first."""
+    at_a, at_b = Inbox(), Inbox()
+    async with Carrier(at_a, name="a") as a, Carrier(at_b, name="b") as b:
+        address_a, address_b = await a.start(HOST), await b.start(HOST)
+        await a.send(address_b, job())
+        await b.send(address_a, at_b[-1][0])
+        await a.send(address_b, at_a[-1][0])
+        assert [taken.hops for taken, _ in at_b] == [1, 3]
+        assert not (await b.send(address_a, at_b[-1][0])).duplicate
+
+
+async def test_a_job_that_comes_back_before_its_acknowledgement_is_taken() -> None:
+    """b passes the job on to c, and c passes it back to b while b still waits to hear of c's acceptance."""
+    at_b = Inbox()
+    returned: list[Receipt] = []
+
+    async def bounce(taken: Job, _: str) -> None:
+        returned.append(await c.send(address_b, taken))
+
+    async with (
+        Carrier(Inbox(), name="a") as a,
+        Carrier(at_b, name="b") as b,
+        Carrier(bounce, name="c") as c,
+    ):
+        address_b, address_c = await b.start(HOST), await c.start(HOST)
+        await a.send(address_b, job())
+        await b.send(address_c, at_b[0][0])
+        assert not returned[0].duplicate
+        assert [taken.hops for taken, _ in at_b] == [1, 3]
+        assert (await a.send(address_b, job())).duplicate  # it is at b again
+
+
+async def test_a_job_that_was_passed_on_and_lost_there_can_be_submitted_again() -> None:
+    at_b = Inbox()
+    async with Carrier(Inbox(), name="a") as a, Carrier(at_b, name="b") as b:
+        address = await b.start(HOST)
+        await a.send(address, job())
+        async with Carrier(Inbox(), name="c") as c:
+            await b.send(await c.start(HOST), at_b[0][0])
+        assert not (await a.send(address, job())).duplicate
+
+
+async def test_nobody_there_is_a_failure_not_a_doubt() -> None:
+    async with pair() as (sender, receiver, address, _):
+        await receiver.close()
+        with pytest.raises(TransferFailed) as failure:
+            await sender.send(address, job(3))
+        assert failure.value.job == job(3)
+        for nonsense in ("", "host", "host:", ":7", "host:x", "host:0", "host:65536"):
+            with pytest.raises(TransferFailed, match="is not host:port"):
+                await sender.send(nonsense, job())
+
+
+async def test_a_refused_job_stays_with_its_sender_and_may_be_offered_again() -> None:
+    async with pair() as (sender, _, address, inbox):
+        inbox.refuse = True
+        with pytest.raises(TransferFailed, match="refused"):
+            await sender.send(address, job())
+        inbox.refuse = False
+        assert not (await sender.send(address, job())).duplicate
+        assert len(inbox) == 1
+
+
+async def test_no_job_is_lost_or_taken_twice_over_connections_that_break() -> None:
+    rng = random.Random(5)
+    async with pair(patience=20.0) as (sender, receiver, target, inbox):
+        proxy = Proxy(target)
+        proxy.cut_after = lambda: (rng.randint(40, 4000), rng.randint(40, 2000))
+        async with proxy as address:
+            jobs = [job(n, payload=rng.randbytes(rng.randint(0, 300))) for n in range(200)]
+            receipts: list[Receipt] = []
+
+            async def insist(one: Job) -> None:
+                while True:
+                    try:
+                        receipts.append(await sender.send(address, one))
+                        return
+                    except TransferFailed:  # the greeting was cut: surely not delivered
+                        await asyncio.sleep(0)
+
+            await asyncio.gather(*(insist(one) for one in jobs))
+        assert proxy.cuts > 5 and receiver.duplicates > 0
+        assert len(receipts) == len(inbox) == 200
+        assert {(taken.id, taken.payload) for taken, _ in inbox} == {(one.id, one.payload) for one in jobs}
+
+
+async def test_a_receiver_that_vanished_with_the_job_leaves_doubt() -> None:
+    async with pair(patience=0.3) as (sender, _, target, inbox):
+        proxy = Proxy(target)
+        proxy.cut_after = lambda: (
+            1 << 60,
+            len(job_frames.encode(Hello(0, "b"))),
+        )  # no acknowledgement passes
+        async with proxy as address:
+            inbox.gate = asyncio.Event()
+            sending = asyncio.create_task(sender.send(address, job(9)))
+            await inbox.entered.wait()
+            proxy.refusing = True
+            inbox.gate.set()
+            with pytest.raises(TransferInDoubt) as doubt:
+                await sending
+            assert doubt.value.job == job(9)
+            assert len(inbox) == 1
+            proxy.refusing = False
+            proxy.cut_after = lambda: (1 << 60, 1 << 60)
+            assert (await sender.send(address, job(9))).duplicate  # asking again settles it
+
+
+async def test_a_receiver_that_does_not_answer_leaves_doubt() -> None:
+    async with pair(patience=0.2) as (sender, _, address, inbox):
+        inbox.gate = asyncio.Event()
+        with pytest.raises(TransferInDoubt):
+            await sender.send(address, job())
+        inbox.gate.set()
+
+
+async def test_a_receiver_that_restarted_is_another_one() -> None:
+    """The new process knows nothing of the job, but the old one may have done it."""
+    async with pair() as (sender, receiver, address, inbox):
+        inbox.gate = asyncio.Event()
+        sending = asyncio.create_task(sender.send(address, job()))
+        await inbox.entered.wait()
+        successor_inbox = Inbox()
+        async with Carrier(successor_inbox, name="b") as successor:
+            await receiver.close()
+            await successor.start(HOST, int(address.rsplit(":", 1)[1]))
+            with pytest.raises(TransferInDoubt, match=r"restarted|refused|failed"):
+                await sending
+            assert not successor_inbox
+
+
+async def test_closing_the_sender_ends_what_is_on_its_way() -> None:
+    async with pair() as (sender, _, address, inbox):
+        inbox.gate = asyncio.Event()
+        sending = asyncio.create_task(sender.send(address, job()))
+        await inbox.entered.wait()
+        await sender.close()
+        with pytest.raises(TransferInDoubt):
+            await sending
+        with pytest.raises(TransferFailed, match="closed"):
+            await sender.send(address, job())
+        inbox.gate.set()
+
+
+async def test_jobs_in_flight_to_one_address_are_bounded() -> None:
+    async with pair() as (sender, _, address, inbox):
+        inbox.gate = asyncio.Event()
+        sends = [asyncio.create_task(sender.send(address, job(n))) for n in range(200)]
+        await inbox.entered.wait()
+        channel = sender._channels[address]
+        assert channel.users == 200
+        assert channel._connection is not None and len(channel._connection.waiting) <= 64
+        inbox.gate.set()
+        assert len({(await sent).accepted for sent in sends}) == 200
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        struct.pack(">2sBBI", b"SJ", 2, 1, 9) + bytes(9),
+        struct.pack(">2sBBI", b"SJ", 1, 1, 1 << 31),
+        job_frames.encode(Delivery(1, job())),
+        job_frames.encode(Hello(1, "x")) + job_frames.encode(Hello(1, "x")),
+        job_frames.encode(Hello(1, "x")) + struct.pack(">2sBBI", b"SJ", 1, 2, 5) + b"short",
+        job_frames.encode(Hello(1, "x"))[:-1],
+    ],
+)
+async def test_malformed_input_closes_that_connection_only(garbage: bytes) -> None:
+    async with pair() as (sender, receiver, address, inbox):
+        host, port = address.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(garbage)
+        writer.write_eof()
+        try:
+            while await reader.read(4096):
+                pass
+        except ConnectionError:
+            pass
+        writer.close()
+        assert receiver.malformed == 1
+        await sender.send(address, job())
+        assert len(inbox) == 1
+
+
+async def test_a_server_that_is_no_carrier_is_a_failure() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, HOST, 0)
+    async with server, Carrier(Inbox(), name="a") as sender:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TransferFailed, match="not job carrier"):
+            await sender.send(f"{HOST}:{port}", job())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Job(b"short", b""),
+        lambda: Job(bytes(16), bytes(65537)),
+        lambda: Job(bytes(16), b"", -1),
+        lambda: Job(bytes(16), b"", 0, "x" * 65),
+        lambda: Job(bytes(16), b"", 0, "nul\0"),
+    ],
+)
+def test_a_job_that_fits_no_frame_cannot_be_made(make: Callable[[], Job]) -> None:
+    with pytest.raises(ValueError):
+        make()
+
+
+names = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64)
+counts = st.integers(0, 2**64 - 1)
+jobs = st.builds(
+    Job, st.binary(min_size=16, max_size=16), st.binary(max_size=500), st.integers(0, 65535), names
+)
+times = st.floats(allow_nan=False, allow_infinity=False)
+loads = st.none() | st.tuples(st.integers(0, 2**32 - 1), times, times)
+frames = (
+    st.builds(Hello, counts, names)
+    | st.builds(Delivery, counts, jobs)
+    | st.builds(Ack, st.binary(min_size=16, max_size=16), counts, st.booleans(), st.booleans(), loads, counts)
+)
+
+
+def parse(data: bytes) -> job_frames.Frame | None:
+    async def feed() -> job_frames.Frame | None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        return await job_frames.read(reader)
+
+    return asyncio.run(feed())
+
+
+@given(frames)
+def test_frames_survive_the_wire(frame: job_frames.Frame) -> None:
+    assert parse(job_frames.encode(frame)) == frame
+
+
+@given(st.sampled_from([1, 2, 3, 4, 255]), st.binary(max_size=120))
+def test_any_bytes_are_a_frame_or_a_frame_error(kind: int, body: bytes) -> None:
+    try:
+        frame = job_frames.decode(kind, body)
+    except FrameError:
+        return
+    assert job_frames.encode(frame)[8:] == body or kind == job_frames.ACK  # unused bits of an ACK are ignored
