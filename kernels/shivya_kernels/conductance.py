@@ -32,4 +32,4 @@ def symmetric(
 ) -> Float[Array, "*E"]:
     """The mean of both ends' last advertised values; this end's alone where the other's is unknown."""
     own = as_float(own)
-    return jnp.where(remote_known, 0.5 * (own + as_float(remote)), own)
+    return jnp.where(jnp.asarray(remote_known, bool), 0.5 * (own + as_float(remote)), own)

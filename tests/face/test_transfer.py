@@ -261,10 +261,8 @@ async def test_no_job_is_lost_or_taken_twice_over_connections_that_break() -> No
 async def test_a_receiver_that_vanished_with_the_job_leaves_doubt() -> None:
     async with pair(patience=0.3) as (sender, _, target, inbox):
         proxy = Proxy(target)
-        proxy.cut_after = lambda: (
-            1 << 60,
-            len(job_frames.encode(Hello(0, "b"))),
-        )  # no acknowledgement passes
+        greeting = len(job_frames.encode(Hello(0, "b")))
+        proxy.cut_after = lambda: (1 << 60, greeting + 1)  # no acknowledgement passes whole
         async with proxy as address:
             inbox.gate = asyncio.Event()
             sending = asyncio.create_task(sender.send(address, job(9)))
@@ -298,7 +296,7 @@ async def test_a_receiver_that_restarted_is_another_one() -> None:
         async with Carrier(successor_inbox, name="b") as successor:
             await receiver.close()
             await successor.start(HOST, int(address.rsplit(":", 1)[1]))
-            with pytest.raises(TransferInDoubt, match=r"restarted|refused|failed"):
+            with pytest.raises(TransferInDoubt, match="restarted"):
                 await sending
             assert not successor_inbox
 

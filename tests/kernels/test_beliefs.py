@@ -1,4 +1,4 @@
-"""Gaussian active inference: golden values, the exact posterior, descents, and matrices that are not positive."""
+"""Gaussian active inference: golden values, exact posteriors, descents, matrices that are not positive."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def test_plain_descent_follows_the_golden_history(case: dict[str, Any]) -> None:
     agent, golden = agent_of(case), case["gd"]
     # On a ridged prior the plain gradient diverges, and amplifies rounding by its condition number of 1e6.
     tolerance = 1e-8 if case["prior_singular"] else 1e-9
-    for steps, expected in enumerate(golden["F_history"][:12]):
+    for steps in (1, 4, 9):
+        expected = golden["F_history"][steps]
         _, energy, _ = beliefs.descend(
             agent, case["obs"], case["mu_prior"], case["action"], rate=golden["lr"], steps=steps, form="seed"
         )

@@ -31,7 +31,7 @@ def loaded(draw: st.DrawFn) -> Loaded:
     edges = [(v, u) if draw(st.booleans()) else (u, v) for u, v in chosen]
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     c = SimplicialComplex.from_edges(n, edges, SIZE)
-    # At capacity length, so that all examples share one compilation; what lies beyond n and e is not to matter.
+    # At capacity length, so that all examples share one compilation; entries beyond n and e must not matter.
     backlog = rng.integers(0, 300, SIZE.vertices) * rng.integers(0, 2, SIZE.vertices).astype(float)
     return (
         c,

@@ -74,12 +74,10 @@ class Discovery:
         FOUND_NODES does not repeat the target, so one address can owe one answer only.
         """
         request = self._requests.get(address)
-        if request is None:
-            if len(self._requests) >= _MAX_REQUESTS:
-                return False
-        elif request.target != target and self._sought(request.target):
-            if now - request.sent_at < self._settings.ping_timeout:
-                return False
+        if request is None and len(self._requests) >= _MAX_REQUESTS:
+            return False
+        if request is not None and request.target != target and self._awaited(request, now):
+            return False
         self._requests[address] = _Request(target, now)
         return True
 
@@ -107,8 +105,10 @@ class Discovery:
             questions.append(self._sweep(now))
         return questions
 
-    def _sought(self, target: bytes) -> bool:
-        return any(lookup.operation.target == target for lookup in self._running)
+    def _awaited(self, request: _Request, now: float) -> bool:
+        """Return whether a lookup still counts on the answer."""
+        recent = now - request.sent_at < self._settings.ping_timeout
+        return recent and any(lookup.operation.target == request.target for lookup in self._running)
 
     def _step_lookups(self, now: float) -> list[tuple[Peer, bytes]]:
         while self._queued and len(self._running) < _MAX_RUNNING:

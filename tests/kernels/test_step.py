@@ -1,0 +1,396 @@
+"""One tick of the law: what it finds, what it keeps, and that nothing recompiles, leaks or blows up."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shivya_kernels import beliefs, flow, hodge, step
+from shivya_kernels.complex import NO_VERTEX, Capacity, DimensionMismatch, SimplicialComplex
+from shivya_kernels.layers import SENSES
+from shivya_kernels.status import Status
+
+CAPACITY = Capacity(8, 16, 16, 8, 32)
+KEY = jax.random.PRNGKey(0)
+MITOSIS = 2.0
+"""Activator above which a cell may split."""
+RING = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
+
+
+def observe(
+    n: int = 4,
+    edges: list[tuple[int, int]] = RING,
+    *,
+    capacity: Capacity = CAPACITY,
+    live: list[int] | None = None,
+    **values: Any,
+) -> step.Observation:
+    """n idle vertices that offer the service at 10 jobs per second; `values` replace leading entries of fields."""
+    empty = step.Observation.empty(capacity)
+    exists = np.arange(capacity.vertices) < n
+    heard = exists if live is None else np.isin(np.arange(capacity.vertices), live)
+
+    def fill(field: str, default: float) -> Any:
+        blank = np.array(getattr(empty, field))
+        given = np.asarray(values.pop(field, np.where(exists, default, 0.0)[: blank.size]))
+        blank[: given.size] = given
+        return jnp.asarray(blank, getattr(empty, field).dtype)
+
+    complex_ = SimplicialComplex.from_edges(n, edges, capacity)
+    changes = {
+        "service_rate": fill("service_rate", 10.0),
+        "queue": fill("queue", 0.0),
+        "cpu": fill("cpu", 0.2),
+        "memory": fill("memory", 0.3),
+        "potential": fill("potential", 0.1),
+        "slope": fill("slope", 0.1),
+    }
+    changes |= {name: fill(name, 0.0) for name in tuple(values)}
+    return replace(
+        empty,
+        complex=complex_,
+        own=jnp.arange(capacity.vertices) == 0,
+        live=jnp.asarray(heard & (np.arange(capacity.vertices) > 0)),
+        sensed=jnp.asarray(heard),
+        **changes,
+    )
+
+
+def start(capacity: Capacity = CAPACITY) -> tuple[step.Params, step.State]:
+    params = step.Params()
+    return params, step.init(params, capacity, KEY)
+
+
+def assert_finite(tree: Any) -> None:
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            assert np.isfinite(leaf).all()
+
+
+def test_state_is_small_and_an_empty_neighbourhood_is_at_rest() -> None:
+    params, state = start()
+    assert len(jax.tree.leaves(state)) <= 12
+    after, info = step.step(params, state, step.Observation.empty(CAPACITY))
+    assert_finite((after, info))
+    assert int(info.status) == 0
+    assert float(info.free_energy) == 0.0
+    assert int(info.placement.next_hop) == NO_VERTEX
+    assert int(after.tick) == 1
+    assert not np.asarray(info.release).any()
+
+
+def test_too_few_belief_dimensions_are_refused() -> None:
+    with pytest.raises(DimensionMismatch, match=f"at least {SENSES}"):
+        step.init(step.Params(), Capacity(4, 4, 4, 3), KEY)
+
+
+def test_beliefs_are_the_exact_posterior_and_free_energy_is_that_of_the_public_kernel() -> None:
+    params, state = start()
+    observation = observe(queue=[3.0, 0.0, 7.0, 1.0], arrival_rate=[5.0, 1.0, 9.0, 0.0])
+    state, _ = step.step(params, state, observation)
+    prior, spread = state.mean[2], state.covariance[2]
+    broad = jnp.diag(jnp.array([10.0] * SENSES + [1.0] * 4))
+    spread = spread + params.forgetting * (broad - spread)
+    agent = beliefs.Agent(
+        prior,
+        spread,
+        jnp.eye(SENSES, 8),
+        0.01 * jnp.eye(SENSES),
+        4.6 * jnp.ones((SENSES, 1)),
+        jnp.zeros((8, 1)),
+        jnp.zeros(SENSES),
+        jnp.eye(SENSES),
+    )
+    changed = replace(observation, queue=observation.queue.at[2].set(12.0))
+    seen = jnp.array([np.log1p(1.3), 0.9, 0.2, 0.3])
+    mean, covariance, _ = beliefs.posterior(agent, seen, [1.0])
+    after, info = step.step(params, state, changed)
+    np.testing.assert_allclose(after.mean[2], mean, atol=1e-10)
+    np.testing.assert_allclose(after.covariance[2], covariance, atol=1e-10)
+    expected = beliefs.variational_free_energy(agent, seen, mean, covariance, [1.0])
+    np.testing.assert_allclose(info.vertex_free_energy[2], expected, atol=1e-10)
+    np.testing.assert_allclose(info.free_energy, info.vertex_free_energy.sum(), rtol=1e-14)
+    # The dimensions that nothing senses stay exactly as they were.
+    assert np.array_equal(after.mean[:, SENSES:], np.zeros((8, 4)))
+    assert np.array_equal(after.covariance[:, SENSES:, SENSES:], np.broadcast_to(np.eye(4), (8, 4, 4)))
+
+
+def test_a_silent_vertex_keeps_its_mean_and_grows_uncertain_but_not_without_bound() -> None:
+    params, state = start()
+    state, first = step.step(params, state, observe(queue=[0.0, 9.0]))
+    silent = observe(queue=[0.0, 100.0], live=[0, 2, 3])
+    held, info = step.step(params, state, silent)
+    np.testing.assert_array_equal(held.mean[1], state.mean[1])
+    assert held.covariance[1, 0, 0] > state.covariance[1, 0, 0]
+    assert info.vertex_free_energy[1] == first.vertex_free_energy[1]
+    for _ in range(50):
+        held, _ = step.step(replace(params, forgetting=jnp.asarray(0.5)), held, silent)
+    np.testing.assert_allclose(np.diagonal(held.covariance[1])[:SENSES], params.prior_variance, rtol=1e-6)
+
+
+def test_dormant_slots_take_no_part_and_a_returning_one_starts_afresh() -> None:
+    params, state = start()
+    state, whole = step.step(params, state, observe(queue=[1.0, 2.0, 3.0, 4.0]))
+    gone, info = step.step(params, state, observe(n=3, edges=RING[:2]))
+    assert not bool(gone.known[3])
+    assert float(info.vertex_free_energy[3]) == 0.0
+    assert float(info.activator[3]) == 0.0
+    back, again = step.step(params, gone, observe(queue=[1.0, 2.0, 3.0, 4.0]))
+    np.testing.assert_allclose(again.vertex_free_energy[3], whole.vertex_free_energy[3], rtol=1e-12)
+
+
+def test_flows_level_the_wait_over_live_vertices_and_never_pass_through_a_silent_one() -> None:
+    params, state = start()
+    queue = [30.0, 2.0, 4.0, 0.0]
+    observation = observe(queue=queue, service_rate=[10.0, 20.0, 10.0, 40.0], own_sent=[0.0, 1.0, 0.0, 3.0])
+    _, info = step.step(params, state, observation)
+    left = (
+        jnp.array(queue)
+        + jnp.array([0.0, 1.0, 0.0, 3.0])
+        + hodge.divergence(observation.complex, info.flow)[:4]
+    )
+    np.testing.assert_allclose(left / jnp.array([10.0, 20.0, 10.0, 40.0]), left.sum() / 80.0, atol=1e-9)
+    np.testing.assert_allclose(info.recommended, info.flow / 1.0)
+    # 0 - 1 - 2 with 1 silent: nothing may move, and 3 lives beyond 2.
+    path = observe(queue=queue, edges=[(0, 1), (1, 2), (2, 3)], live=[0, 2, 3])
+    _, info = step.step(params, state, path)
+    assert not np.asarray(info.flow[:2]).any()
+    np.testing.assert_allclose(info.flow[2], 2.0, atol=1e-9)
+    assert not np.asarray(info.release).any()
+
+
+def test_released_jobs_are_whole_affordable_and_right_on_average() -> None:
+    params, state = start()
+    observation = observe(queue=[11.0, 0.0, 3.0, 0.0], servers=[2.0, 1.0, 1.0, 1.0])
+    many = 400
+    states = jax.vmap(lambda key: replace(state, key=key))(jax.random.split(KEY, many))
+    after, info = jax.vmap(step.step, in_axes=(None, 0, None))(params, states, observation)
+    counts = np.asarray(info.release)
+    f = np.asarray(info.flow[0])
+    outflow = np.zeros(8)
+    for (tail, head), value in zip(RING, f[:5], strict=True):
+        if 0 in (tail, head):
+            outflow[head if tail == 0 else tail] = max(value if tail == 0 else -value, 0.0)
+    assert (counts >= 0).all()
+    assert (counts.sum(axis=1) <= 9).all()
+    assert (np.abs(counts - outflow) < 1.0).all()
+    assert (np.abs(counts.mean(axis=0) - outflow) < 0.1).all()
+    assert len(np.unique(np.asarray(after.key), axis=0)) == many
+
+
+def test_placement_looks_only_at_adjacent_live_vertices_that_offer_the_service() -> None:
+    params, state = start()
+    values = {"queue": [20.0, 0.0, 0.0, 0.0], "potential": [0.0, 0.3, 0.01, 0.2]}
+    everyone = observe(edges=[(1, 0), (0, 3), (1, 2)], **values)
+    _, info = step.step(params, state, everyone)
+    # 2 has the lowest potential but is no neighbour of 0.
+    assert int(info.placement.next_hop) == 3
+    np.testing.assert_allclose(info.placement.potential, 0.2 + params.gap)
+    _, info = step.step(params, state, observe(edges=[(1, 0), (0, 3), (1, 2)], live=[0, 1, 2], **values))
+    assert int(info.placement.next_hop) == 1
+    off = observe(edges=[(1, 0), (0, 3), (1, 2)], service_rate=[10.0, 0.0, 10.0, 0.0], **values)
+    _, info = step.step(params, state, off)
+    assert int(info.placement.next_hop) == NO_VERTEX
+    np.testing.assert_allclose(info.placement.potential, info.waiting[0])
+    # A node that does not offer the service itself still passes jobs on.
+    _, info = step.step(params, state, observe(service_rate=[0.0, 10.0, 10.0, 10.0], live=[0, 1]))
+    assert int(info.placement.next_hop) == 1
+
+
+def test_reported_traffic_is_split_into_its_hodge_parts_and_the_next_solve_starts_warm() -> None:
+    params, state = start(Capacity(8, 28, 56))
+    rng = np.random.default_rng(0)
+    edges = [(i, j) for i in range(8) for j in range(i + 1, 8) if (i + j) % 4 != 2]
+    observation = observe(8, edges, capacity=Capacity(8, 28, 56), traffic=rng.normal(size=len(edges)))
+    state, info = step.step(params, state, observation)
+    expected = hodge.decompose(observation.complex, observation.traffic)
+    for name in ("gradient", "curl", "harmonic"):
+        np.testing.assert_allclose(getattr(info, name), getattr(expected, name), atol=1e-9)
+    np.testing.assert_allclose(info.curl_norm, np.linalg.norm(expected.curl), rtol=1e-9)
+    _, again = step.step(params, state, observation)
+    assert int(again.iterations) < int(info.iterations)
+
+
+def test_conductance_is_shared_and_links_thicken_with_use_within_bounds() -> None:
+    params, state = start()
+    remote = np.full(16, -1.0)
+    remote[1] = 0.1
+    observation = observe(rtt=[0.01, 0.01], remote_conductance=remote, traffic=[50.0])
+    state, info = step.step(params, state, observation)
+    np.testing.assert_allclose(info.conductance[:3], [0.5, 0.3, 1.0])
+    assert not np.asarray(info.conductance[5:]).any()
+    faster = replace(params, thickness_rate=jnp.asarray(5.0))
+    for _ in range(40):
+        state, info = step.step(faster, state, observation)
+    np.testing.assert_allclose(state.thickness[:2], [1.0 + 50 / 51, 1.0], rtol=1e-6)
+    assert float(info.entropy_production) >= 0.0
+
+
+@pytest.mark.parametrize("shape", ["star", "clique", "sparse"])
+def test_an_idle_mesh_never_splits_whatever_its_graph(shape: str) -> None:
+    n, capacity = 24, Capacity(24, 276, 1)
+    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    rng = np.random.default_rng(1)
+    edges = {
+        "star": [(0, i) for i in range(1, n)],
+        "clique": [(i, j) for i, j in pairs if (i < 12) != (j < 12)],
+        "sparse": [pair for pair in pairs if abs(pair[0] - pair[1]) == 1],
+    }[shape]
+    params, state = start(capacity)
+    observation = observe(n, edges, capacity=capacity)
+    noise = jnp.asarray(rng.normal(scale=0.03, size=(100, 2, n)))
+
+    @jax.jit
+    def run(state: step.State, noise: Any) -> tuple[step.State, Any]:
+        def tick(state: step.State, jitter: Any) -> tuple[step.State, Any]:
+            # One job now and then, and a processor that is never quite still.
+            busy = (jitter[1] > 0.05).astype(observation.queue.dtype)
+            state, info = step.step(params, state, replace(observation, cpu=0.2 + jitter[0], queue=busy))
+            return state, (info.activator.max(), info.status)
+
+        return jax.lax.scan(tick, state, noise)
+
+    highest = 0.0
+    for _ in range(100):
+        state, (peak, status) = run(state, noise)
+        highest = max(highest, float(peak.max()))
+        assert not np.asarray(status).any()
+    assert int(state.tick) == 10_000
+    assert 1.0 < highest < 1.5
+
+
+def test_lasting_stress_lifts_a_cell_above_the_threshold_and_relief_lets_it_down() -> None:
+    params, state = start()
+    busy = observe(queue=[40.0, 0.0, 0.0, 0.0])
+    for _ in range(60):
+        state, info = step.step(params, state, busy)
+    assert float(info.activator[0]) > MITOSIS
+    assert float(info.activator[1:4].max()) < 1.5
+    assert 0.7 < float(info.stress[0]) < 1.0
+    for _ in range(300):
+        state, info = step.step(params, state, observe())
+    assert float(info.activator[0]) < MITOSIS
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+def test_no_number_in_an_observation_can_poison_the_state(bad: float) -> None:
+    params, state = start()
+    good = observe(queue=[5.0, 1.0, 2.0, 0.0])
+    state, _ = step.step(params, state, good)
+    for field in fields(step.Observation):
+        value = getattr(good, field.name)
+        if field.name == "complex" or not jnp.issubdtype(value.dtype, jnp.floating):
+            continue
+        spoiled = replace(good, **{field.name: value.at[(1,) if value.ndim else ()].set(bad)})
+        after, info = step.step(params, state, spoiled)
+        assert_finite((after, info))
+        assert int(info.status) & Status.NON_FINITE_INPUT, field.name
+        # Padding is nobody's number.
+        if value.ndim:
+            _, info = step.step(params, state, replace(good, **{field.name: value.at[-1].set(bad)}))
+            assert int(info.status) == 0, field.name
+
+
+def test_negative_amounts_count_as_none() -> None:
+    params, state = start()
+    for name in ("queue", "servers", "service_rate", "arrival_rate", "rtt", "hop", "own_sent"):
+        after, info = step.step(params, state, observe(**{name: [-5.0, -1.0]}))
+        assert_finite((after, info))
+        assert (np.asarray(info.waiting) >= 0).all()
+
+
+def test_nothing_recompiles_when_membership_changes() -> None:
+    params, state = start()
+    state, _ = step.step(params, state, observe())
+    before = step.step._cache_size()
+    for n, edges, live in (
+        (4, RING, [0, 1]),
+        (2, [(0, 1)], None),
+        (8, [(i, 7) for i in range(7)], None),
+        (1, [], None),
+    ):
+        state, _ = step.step(params, state, observe(n, edges, live=live))
+    step.step(params, state, step.Observation.empty(CAPACITY))
+    assert step.step._cache_size() == before
+
+
+def test_float32_stays_float32_and_agrees() -> None:
+    params, state = start()
+    observation = observe(queue=[9.0, 1.0, 4.0, 0.0], traffic=[1.0, -2.0, 0.5])
+
+    def narrow(tree: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == jnp.float64 else leaf, tree
+        )
+
+    wide_state, single_state = state, narrow(state)
+    for _ in range(3):
+        wide_state, wide = step.step(params, wide_state, observation)
+        single_state, single = step.step(narrow(params), single_state, narrow(observation))
+    assert all(leaf.dtype != jnp.float64 for leaf in jax.tree.leaves((single_state, single)))
+    np.testing.assert_allclose(single.free_energy, wide.free_energy, rtol=1e-3)
+    np.testing.assert_allclose(single.flow, wide.flow, atol=1e-4)
+    np.testing.assert_allclose(single.activator, wide.activator, rtol=1e-4)
+
+
+def test_a_batch_of_neighbourhoods_equals_one_at_a_time() -> None:
+    params, state = start()
+    several = [
+        observe(queue=[float(i), 2.0, 8.0, 0.0], n=4 + i % 2, live=[0, 1, 2 + i % 2]) for i in range(3)
+    ]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *several)
+    _, batch = jax.jit(jax.vmap(step.step, in_axes=(None, None, 0)))(params, state, stacked)
+    for i, observation in enumerate(several):
+        _, alone = step.step(params, state, observation)
+        for name in ("free_energy", "flow", "release", "activator", "conductance"):
+            np.testing.assert_allclose(getattr(batch, name)[i], getattr(alone, name), atol=1e-10)
+
+
+def test_derivatives_in_the_parameters_are_finite_and_match_finite_differences() -> None:
+    params, state = start()
+    warm = observe(queue=[9.0, 1.0, 4.0, 0.0], traffic=[1.0, -2.0, 0.5, 0.1, 0.3])
+    state, _ = step.step(params, state, warm)
+    observation = replace(warm, queue=warm.queue.at[0].set(25.0))
+
+    def quantity(name: str) -> Any:
+        return lambda p: {
+            "free_energy": lambda i: i.free_energy,
+            "recommended": lambda i: (i.recommended**2).sum() ** 0.5,
+            "potential": lambda i: i.placement.potential + i.placement.slope,
+            "activator": lambda i: (i.activator**2).sum(),
+            "curl": lambda i: i.curl_norm + i.harmonic_norm,
+        }[name](step.step(p, state, observation)[1])
+
+    def nudged(name: str, by: float) -> step.Params:
+        return replace(params, **{name: getattr(params, name) + by})
+
+    for output, knobs in {
+        "free_energy": ("attention", "forgetting", "sensor_variance"),
+        "recommended": ("horizon",),
+        "potential": ("gap",),
+        "activator": ("stress_gain", "diffusion_v", "stress_wait"),
+        "curl": (),
+    }.items():
+        f = quantity(output)
+        slopes = jax.grad(f)(params)
+        assert_finite(slopes)
+        for knob in knobs:
+            width = 1e-6
+            numeric = (f(nudged(knob, width)) - f(nudged(knob, -width))) / (2 * width)
+            np.testing.assert_allclose(getattr(slopes, knob), numeric, rtol=1e-4, atol=1e-7, err_msg=knob)
+
+
+def test_waiting_is_the_public_formula_and_zero_where_nothing_is_offered() -> None:
+    params, state = start()
+    observation = observe(
+        queue=[4.0, 0.0, 2.0, 9.0], servers=[2.0, 1.0, 4.0, 1.0], service_rate=[10.0, 5.0, 8.0, 0.0]
+    )
+    _, info = step.step(params, state, observation)
+    expected = flow.waiting_time(observation.queue[:3], observation.servers[:3], observation.service_rate[:3])
+    np.testing.assert_allclose(info.waiting[:3], expected)
+    assert float(info.waiting[3]) == 0.0
