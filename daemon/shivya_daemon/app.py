@@ -212,7 +212,9 @@ class Daemon:
 
         with Tui() as tui:
             while True:
-                tui.update(self._desk.snapshot(time.monotonic()))
+                snapshot = self._desk.snapshot(time.monotonic())
+                # In a thread: a terminal that is held (Ctrl-S) must not hold the node.
+                await anyio.to_thread.run_sync(tui.update, snapshot, abandon_on_cancel=True)
                 await anyio.sleep(_VIEW_INTERVAL)
 
 

@@ -120,7 +120,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """One line above the bars."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     async def follow(self, label: str, accounts: Accounts, total: int) -> None:
         """Show the books of a phase until cancelled, and once more then."""

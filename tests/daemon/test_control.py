@@ -310,6 +310,17 @@ async def test_a_watcher_that_does_not_read_gets_the_latest_table_and_delays_nob
         assert len(ticks) < 10 and ticks == sorted(ticks)
 
 
+async def test_a_watcher_that_has_nothing_more_to_say_still_watches(tmp_path: Path) -> None:
+    path, desk = tmp_path / "node.sock", Daemon()
+    async with serving(path, desk) as server, talking(path) as client:
+        await client.stream.send(b"WATCH")  # without a newline, as `printf WATCH | nc -UN` sends it
+        await client.stream.send_eof()
+        assert (await client.line())["table"]["tick"] == 1
+        desk.tick = 2
+        server.notify()
+        assert (await client.line())["table"]["tick"] == 2
+
+
 async def test_connections_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "node.sock"
     async with serving(path) as server:

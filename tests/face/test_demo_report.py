@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import json
@@ -49,12 +50,8 @@ def render(item: object) -> str:
 def test_the_object_of_the_json_flag() -> None:
     found = summary()
     assert json.loads(json.dumps(found)) == found
-    assert (found["jobs_submitted"], found["jobs_done"], found["jobs_lost"], found["jobs_twice"]) == (
-        200,
-        200,
-        0,
-        0,
-    )
+    counts = [found[f"jobs_{what}"] for what in ("submitted", "done", "lost", "twice")]
+    assert counts == [200, 200, 0, 0]
     assert found["baseline"] == {
         "p50": 50.0, "p99": 99.0, "mean": 50.5, "jobs_submitted": 100, "jobs_done": 100, "resubmitted": 0
     }  # fmt: skip
@@ -108,8 +105,6 @@ def test_quantile_of_nothing() -> None:
 
 
 def test_progress_follows_the_books_to_their_end() -> None:
-    import asyncio
-
     books = Accounts(2)
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     display = Display(console)

@@ -15,7 +15,7 @@ import pytest
 from shivya.demo import run
 from shivya.demo.plan import make_plan
 
-DEMO = "import sys; from shivya.demo import run; sys.exit(run(nodes=3, seconds=5.0, seed=1, kill=True, as_json=True))"
+DEMO = "from shivya.demo import run; raise SystemExit(run(3, 5.0, seed=1, kill=True, as_json=True))"
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def observe(
     live: list[int] | None = None,
     **values: Any,
 ) -> step.Observation:
-    """n idle vertices that offer the service at 10 jobs per second; `values` replace leading entries of fields."""
+    """n idle vertices that serve 10 jobs per second; `values` replace the leading entries of fields."""
     empty = step.Observation.empty(capacity)
     exists = np.arange(capacity.vertices) < n
     heard = exists if live is None else np.isin(np.arange(capacity.vertices), live)
@@ -129,7 +129,7 @@ def test_a_silent_vertex_keeps_its_mean_and_grows_uncertain_but_not_without_boun
     assert held.covariance[1, 0, 0] > state.covariance[1, 0, 0]
     assert info.vertex_free_energy[1] == first.vertex_free_energy[1]
     for _ in range(50):
-        held, _ = step.step(replace(params, forgetting=jnp.asarray(0.5)), held, silent)
+        held, _ = step.step(replace(params, forgetting=jnp.asarray(0.5, float)), held, silent)
     np.testing.assert_allclose(np.diagonal(held.covariance[1])[:SENSES], params.prior_variance, rtol=1e-6)
 
 
@@ -140,7 +140,7 @@ def test_dormant_slots_take_no_part_and_a_returning_one_starts_afresh() -> None:
     assert not bool(gone.known[3])
     assert float(info.vertex_free_energy[3]) == 0.0
     assert float(info.activator[3]) == 0.0
-    back, again = step.step(params, gone, observe(queue=[1.0, 2.0, 3.0, 4.0]))
+    _, again = step.step(params, gone, observe(queue=[1.0, 2.0, 3.0, 4.0]))
     np.testing.assert_allclose(again.vertex_free_energy[3], whole.vertex_free_energy[3], rtol=1e-12)
 
 
@@ -224,7 +224,7 @@ def test_conductance_is_shared_and_links_thicken_with_use_within_bounds() -> Non
     state, info = step.step(params, state, observation)
     np.testing.assert_allclose(info.conductance[:3], [0.5, 0.3, 1.0])
     assert not np.asarray(info.conductance[5:]).any()
-    faster = replace(params, thickness_rate=jnp.asarray(5.0))
+    faster = replace(params, thickness_rate=jnp.asarray(5.0, float))
     for _ in range(40):
         state, info = step.step(faster, state, observation)
     np.testing.assert_allclose(state.thickness[:2], [1.0 + 50 / 51, 1.0], rtol=1e-6)
