@@ -23,7 +23,13 @@ from shivya_kernels.state import Observation, Params
 NODES = 13
 """This node and twelve link neighbours, all linked with each other: the densest a daemon meets at first hop."""
 
-START = "from shivya_daemon.mind.start import start_law, LawSettings; start_law(LawSettings(), bytes(20))"
+START = """
+import psutil
+from shivya_daemon.mind.start import start_law
+from shivya_daemon.settings import LawSettings
+start_law(LawSettings(), bytes(20))
+print(psutil.Process().memory_info().rss)
+"""
 
 
 def main() -> None:
@@ -76,8 +82,9 @@ def start_rows() -> Iterator[Row]:
             "XDG_CACHE_HOME": folder,
         }
         for label in ("empty", "warm"):
-            spent, memory = run_process([sys.executable, "-c", START], environment=environment)
-            yield row(f"start the law, {label} compile cache", "float64", spent, peak_memory_mib=memory)
+            printed, spent = run_process([sys.executable, "-c", START], environment=environment)
+            memory = int(printed) / 2**20
+            yield row(f"start the law, {label} compile cache", "float64", spent, resident_mib=memory)
 
 
 def row(what: str, dtype: str, spent: Timing, **more: float) -> Row:

@@ -89,23 +89,25 @@ def once(call: Callable[[], Any]) -> tuple[Any, Timing]:
 
 def run_process(
     command: Sequence[str], *, expected: int = 0, environment: Mapping[str, str] | None = None
-) -> tuple[Timing, float]:
-    """What one process took from start to end, and its largest resident memory in MiB.
+) -> tuple[str, Timing]:
+    """What one process printed, and what it took from start to end.
 
     Raises RuntimeError when it ends with another exit code than `expected`.
     """
     begun = time.perf_counter()
     child = subprocess.Popen(
-        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    assert child.stdout is not None
+    with child.stdout as stream:
+        output = stream.read()
     _, status, usage = os.wait4(child.pid, 0)
     wall = time.perf_counter() - begun
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != expected:
         raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}, not {expected}")
     cpu = usage.ru_utime + usage.ru_stime
-    kibibytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return Timing(cpu, cpu, wall, wall), kibibytes / 1024
+    return output, Timing(cpu, cpu, wall, wall)
 
 
 def least(timings: Sequence[Timing]) -> Timing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -59,6 +60,8 @@ class Session:
 
     watching: str | None = None
     """Service whose table is pushed to it."""
+    serving: str | None = None
+    """Service that it serves: it watched with an address. Ends with the connection."""
     seen: dict[str, int] = field(default_factory=dict)
     """Jobs it reported as sent, by node id, since it began to watch."""
 
@@ -71,6 +74,8 @@ class Commands:
         self._clock = clock
         self._handed: dict[str, tuple[int, dict[str, int]]] = {}
         """Per service, the last tick seen and the jobs of its flow already handed over, by node id."""
+        self._serving: Counter[str] = Counter()
+        """Connections that serve each service."""
         self._verbs: Mapping[str, Callable[[_Fields, Session], Reply | None]] = {
             "STATUS": self._status,
             "REPORT": self._report,
@@ -98,9 +103,17 @@ class Commands:
         except (CommandError, ServiceError, SettingsError) as error:
             return {"error": str(error)}
 
+    def close(self, session: Session) -> None:
+        """End what a connection stood for: a service that nobody serves any more gets no more work."""
+        self._serve(session, None)
+
     def table(self, session: Session) -> Reply:
         """Return the table line for a connection that watches, with what it has reported as sent."""
-        table = self._desk.table(session.watching or DEFAULT_SERVICE)
+        service = session.watching or DEFAULT_SERVICE
+        if service not in self._desk.book.services:
+            session.watching = None
+            return {"error": f"service {service} is no longer offered here; watch again when it is"}
+        table = self._desk.table(service)
         rows = [{**row, "seen": session.seen.get(row["id"], 0)} for row in table["neighbours"]]
         return {"table": {**table, "neighbours": rows}}
 
@@ -194,8 +207,19 @@ class Commands:
         service, address = fields.service(), fields.address()
         fields.finish()
         self._desk.book.offer(service, self._clock(), address)
+        self._serve(session, None if address is None else service)
         session.watching, session.seen = service, {}
         return self.table(session)
+
+    def _serve(self, session: Session, service: str | None) -> None:
+        if service is not None:
+            self._serving[service] += 1
+        before, session.serving = session.serving, service
+        if before is not None:
+            self._serving[before] -= 1
+            if not self._serving[before]:
+                del self._serving[before]
+                self._desk.book.withdraw(before)
 
     def _count(self, fields: _Fields, session: Session) -> Reply | None:
         """Add up what a client did since its last COUNT. A peer that is gone costs its own counts only."""

@@ -102,6 +102,12 @@ class _Connection:
 
     async def run(self) -> None:
         """Attend to the connection until it is closed."""
+        try:
+            await self._attend()
+        finally:
+            self._commands.close(self._session)
+
+    async def _attend(self) -> None:
         with self._socket:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             async with anyio.create_task_group() as tasks:

@@ -163,6 +163,13 @@ class ServiceBook:
         if address is not None:
             self._accounts[service].address = address
 
+    def withdraw(self, service: str) -> None:
+        """End a service whose application has gone; `default` goes back to how it began."""
+        if service == DEFAULT_SERVICE:
+            self._accounts[service] = _Account(self._default_rate)
+        else:
+            self._accounts.pop(service, None)
+
     def report(
         self,
         service: str,

@@ -175,6 +175,7 @@ def expected_free_energy(
     def evaluate(action: Float[Array, "A"]) -> Float[Array, ""]:
         noise = _noise(agent, action)
         if form == "seed":
+            # The covariance is the same for every observation; the preferred one is at hand.
             spread = _posterior(_model(agent, agent.mu_pref, action)).covariance
             entropy_factor = cholesky(spread)
         else:

@@ -33,8 +33,11 @@ _LARGEST = 1e12
 """Largest number taken from an observation: beyond it squares overflow in float32."""
 
 _LEAST_RATE = 1e-9
-"""Service rate assumed of a node that does not offer the service: a job there waits for ever, in finite
-numbers."""
+"""A slower vertex does not offer the service. This node, where it does not, is taken to serve at this rate, so
+that a job here waits for ever in finite numbers."""
+
+_SATURATION = 1e3
+"""Largest utilisation sensed: beyond a thousandfold overload there is nothing more to learn."""
 
 _SUBSTEPS = 32
 
@@ -101,6 +104,7 @@ def admit(observation: Observation) -> tuple[Observation, UInt32[Array, ""]]:
     }
     for name in (*_PER_VERTEX, "rtt", "bandwidth", "network"):
         clean[name] = jnp.maximum(clean[name], 0.0)
+    clean["service_rate"] = jnp.where(clean["service_rate"] >= _LEAST_RATE, clean["service_rate"], 0.0)
     clean["servers"] = jnp.maximum(clean["servers"], 1.0)
     clean["remote_conductance"] = jnp.where(sound["remote_conductance"], clean["remote_conductance"], -1.0)
     whole = jnp.stack([sound[name] for name in _PER_VERTEX]).all(axis=0)
@@ -153,8 +157,9 @@ def couple(params: Params, state: State, observation: Observation) -> tuple[Stat
     use = jnp.abs(observation.traffic)
     followed = params.thickness_rate * params.tick_seconds * (1.0 + use / (1.0 + use) - state.thickness)
     thickness = jnp.where(c.edge_mask, state.thickness + followed, 1.0)
-    found = Coupled(k, onsager.entropy_production(c, base * k, state.mean))
-    return replace(state, thickness=thickness), found
+    acquainted = state.known[c.tail] & state.known[c.head]
+    production = onsager.entropy_production(c, jnp.where(acquainted, base * k, 0.0), state.mean)
+    return replace(state, thickness=thickness), Coupled(k, production)
 
 
 def flow(params: Params, state: State, observation: Observation) -> tuple[State, Flowing]:
@@ -170,11 +175,9 @@ def flow(params: Params, state: State, observation: Observation) -> tuple[State,
     balancing = balancing_flow(
         near, observation.queue + observation.own_sent, jnp.where(offered, observation.service_rate, 0.0)
     )
-    sent_forward, sent_back = (
-        jnp.where(near.tail == me, balancing, 0.0),
-        jnp.where(near.head == me, -balancing, 0.0),
-    )
-    outflow = jnp.zeros_like(observation.queue).at[near.head].add(sent_forward).at[near.tail].add(sent_back)
+    forward = jnp.where(near.tail == me, balancing, 0.0)
+    backward = jnp.where(near.head == me, -balancing, 0.0)
+    outflow = jnp.zeros_like(observation.queue).at[near.head].add(forward).at[near.tail].add(backward)
     waiting_jobs = jnp.maximum(observation.queue[me] - observation.servers[me], 0.0).astype(jnp.int32)
     key, draw = jax.random.split(state.key)
     counts = release(outflow, waiting_jobs, jax.random.uniform(draw, dtype=outflow.dtype))
@@ -221,7 +224,7 @@ def _senses(observation: Observation) -> tuple[Float[Array, "V"], Float[Array, "
     offered = observation.service_rate > 0.0
     rate = jnp.where(offered, observation.service_rate, 1.0)
     waiting = jnp.where(offered, waiting_time(observation.queue, observation.servers, rate), 0.0)
-    utilisation = jnp.where(offered, observation.arrival_rate / rate, 0.0)
+    utilisation = jnp.where(offered, jnp.minimum(observation.arrival_rate / rate, _SATURATION), 0.0)
     return waiting, jnp.stack([jnp.log1p(waiting), utilisation, observation.cpu, observation.memory], axis=1)
 
 

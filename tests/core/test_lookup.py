@@ -48,14 +48,21 @@ def test_nobody_known_means_nobody_found() -> None:
     assert lookup.operation.done and lookup.operation.result is None and lookup.operation.closest == ()
 
 
-def test_a_silent_candidate_is_asked_three_times_and_then_replaced() -> None:
+def test_a_silent_candidate_is_asked_again_and_then_replaced() -> None:
     lookup = start(0x100, [0x102, 0x104], width=1)
-    asked = [lookup.requests(0.25 * step) for step in range(8)]
-    assert [turn for turn, peers in enumerate(asked) if peer(0x102) in peers] == [0, 2, 4]
-    assert asked[6] == [peer(0x104)]
+    asked = [lookup.requests(0.25 * step) for step in range(2 * ATTEMPTS + 1)]
+    assert [turn for turn, peers in enumerate(asked) if peer(0x102) in peers] == [0, 2, 4, 6, 8, 10]
+    assert asked[12] == [peer(0x104)]
     lookup.answered(peer(0x104).id, [peer(0x102)])
-    assert lookup.requests(2.0) == []
+    assert lookup.requests(4.0) == []
     assert lookup.operation.closest == (peer(0x104),), "a failed candidate is not taken again"
+
+
+def test_silent_candidates_do_not_hold_up_the_others() -> None:
+    lookup = start(0x100, [0x102, 0x104, 0x108, 0x1000], width=4)
+    assert len(lookup.requests(0.0)) == ALPHA
+    assert peer(0x1000) not in lookup.requests(0.5)
+    assert peer(0x1000) in lookup.requests(1.0)
 
 
 def test_a_node_that_nobody_asked_changes_no_state() -> None:

@@ -196,9 +196,28 @@ def test_bootstrap_retransmits_for_ever_but_slowly(stage: Stage) -> None:
 
 def test_an_address_no_node_can_have_is_refused() -> None:
     stage = Stage()
-    for address in (("224.0.0.1", 8085), ("0.0.0.0", 8085), ("127.0.0.1", 0), ("example.org", 8085)):
+    addresses = [("224.0.0.1", 8085), ("0.0.0.0", 8085), ("127.0.0.1", 0), ("example.org", 8085)]
+    for address in [*addresses, ("fe80::1%eth0", 8085)]:
         with pytest.raises(ValueError, match="cannot be the address of a peer"):
             stage.node.connect(address, stage.now)
+
+
+def test_a_seed_is_known_by_the_canonical_spelling_of_its_address(stage: Stage) -> None:
+    stage.node.connect(("2001:DB8:0::1", 8085), stage.now)
+    stage.wait(0.0)
+    ((data, address),) = stage.node.datagrams()
+    assert address == ("2001:db8::1", 8085)
+    ping = frames.decode(data).payload
+    assert isinstance(ping, Ping)
+    stage.say(1, Pong(ping.timestamp), address)
+    assert stage.node.members == {stage.id(1)}
+
+
+def test_a_stranger_at_a_zoned_address_is_answered_but_never_becomes_a_peer(stage: Stage) -> None:
+    stage.say(1, Ping(4), ("fe80::1%eth0", 8085))
+    stage.wait(1.0)
+    assert [frames.decode(data).payload for data, _ in stage.node.datagrams()] == [Pong(4)]
+    assert stage.drops("unreachable_address") == 1
 
 
 def test_the_own_id_from_elsewhere_is_dropped(stage: Stage) -> None:

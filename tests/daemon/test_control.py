@@ -79,6 +79,36 @@ def ask(desk: Daemon, *lines: str) -> list[dict[str, Any] | None]:
     return [commands.obey(line.encode(), session) for line in lines]
 
 
+def test_a_service_ends_with_the_last_connection_that_serves_it() -> None:
+    desk = Daemon()
+    commands = Commands(desk, time.monotonic)
+    first, second, spectator = Session(), Session(), Session()
+    for session, line in (
+        (first, b"WATCH service=resize address=127.0.0.1:7000"),
+        (second, b"WATCH service=resize address=127.0.0.1:7001"),
+        (spectator, b"WATCH service=resize"),
+    ):
+        assert "table" in (commands.obey(line, session) or {})
+    commands.obey(b"REPORT service=resize queue=9", first)
+    commands.close(first)
+    commands.close(first)
+    assert desk.book.view("resize", time.monotonic()).queue == 9, "one still serves it"
+    commands.close(second)
+    assert desk.book.services == ("default",)
+    assert "no longer offered" in commands.table(spectator)["error"]
+    assert spectator.watching is None
+
+
+def test_the_default_service_goes_back_to_its_beginning() -> None:
+    desk = Daemon()
+    commands, session = Commands(desk, time.monotonic), Session()
+    commands.obey(b"WATCH address=127.0.0.1:7000", session)
+    commands.obey(b"REPORT queue=9 rate=3", session)
+    commands.close(session)
+    view = desk.book.view("default", time.monotonic())
+    assert (view.queue, view.service_rate, view.address) == (0, 20.0, None)
+
+
 @asynccontextmanager
 async def serving(path: Path, desk: Daemon | None = None) -> AsyncIterator[ControlServer]:
     server = ControlServer(desk or Daemon(), path)

@@ -228,7 +228,19 @@ def test_conductance_is_shared_and_links_thicken_with_use_within_bounds() -> Non
     for _ in range(40):
         state, info = step.step(faster, state, observation)
     np.testing.assert_allclose(state.thickness[:2], [1.0 + 50 / 51, 1.0], rtol=1e-6)
-    assert float(info.entropy_production) >= 0.0
+    assert float(info.entropy_production) == 0.0
+
+
+def test_entropy_is_produced_where_acquainted_neighbours_differ_and_nowhere_else() -> None:
+    params, state = start()
+    uneven = observe(queue=[0.0, 50.0, 0.0, 0.0], network=0.0)
+    _, info = step.step(params, state, uneven)
+    after, _ = step.step(params, state, uneven)
+    force = after.mean[1] - after.mean[0]
+    # Two of the five links touch vertex 1; memory .3 makes the base coupling .5 * 1.3.
+    np.testing.assert_allclose(info.entropy_production, 2 * 0.65 * (force**2).sum(), rtol=1e-9)
+    _, info = step.step(params, state, observe(queue=[0.0, 50.0, 0.0, 0.0], live=[0, 2, 3]))
+    assert float(info.entropy_production) < 1e-12
 
 
 @pytest.mark.parametrize("shape", ["star", "clique", "sparse"])
@@ -294,6 +306,28 @@ def test_no_number_in_an_observation_can_poison_the_state(bad: float) -> None:
         if value.ndim:
             _, info = step.step(params, state, replace(good, **{field.name: value.at[-1].set(bad)}))
             assert int(info.status) == 0, field.name
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_extreme_but_finite_numbers_stay_finite(dtype: Any) -> None:
+    params, state = start()
+    extreme = observe(
+        queue=[1e12, 1e12, 0.0, 1e-30],
+        service_rate=[1e-9, 1e12, 1e-30, 10.0],
+        arrival_rate=[1e12] * 4,
+        own_sent=[0.0, 1e12, 1e12],
+        slope=[0.0, 1e12, 1e-30],
+        rtt=[1e12],
+        traffic=[1e12, -1e12],
+    )
+
+    def cast(leaf: Any) -> Any:
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    params, state, extreme = jax.tree.map(cast, (params, state, extreme))
+    for _ in range(3):
+        state, info = step.step(params, state, extreme)
+        assert_finite((state, info))
 
 
 def test_negative_amounts_count_as_none() -> None:

@@ -121,6 +121,11 @@ class Discovery:
         questions = [
             (peer, lookup.operation.target) for lookup in self._running for peer in lookup.requests(now)
         ]
+        for operation in [lookup.operation for lookup in self._running if lookup.operation.done]:
+            member = self._members.get(operation.target)
+            if operation.result is None and member is not None:
+                # Every answer was lost on the way, but the target proved itself and was heard lately.
+                operation.result = Peer(member.id, *member.address)
         self._running = [lookup for lookup in self._running if not lookup.operation.done]
         return questions
 

@@ -15,7 +15,8 @@ from shivya_daemon.core.frames import Peer
 from shivya_daemon.core.routing import distance
 
 ALPHA = 3  # requests in flight
-ATTEMPTS = 3  # transmissions to one candidate
+ATTEMPTS = 6  # transmissions to one candidate: at 15 % loss each way, 1 in 2000 live ones is given up
+_PATIENT = 2  # transmissions after which a candidate no longer holds up the others
 _CANDIDATES_PER_WIDTH = 4
 _MAX_SECONDS = 30.0
 
@@ -101,7 +102,7 @@ class Lookup:
         target = self._candidates.get(self.operation.target)
         found = target is not None and target.state is _State.ANSWERED
         shortlist = self._shortlist()
-        in_flight = sum(candidate.state is _State.ASKED for candidate in self._candidates.values())
+        in_flight = sum(c.state is _State.ASKED and c.attempts <= _PATIENT for c in self._candidates.values())
         for candidate in shortlist:
             if candidate.state is _State.NEW and in_flight < ALPHA and not found:
                 result.append(self._ask(candidate, now))

@@ -46,8 +46,12 @@ class Peering:
     def connect(self, address: Address, now: float) -> None:
         """Try a seed for ever; raises `ValueError` if it cannot be one."""
         if not _reachable(address):
-            raise ValueError(f"{address[0]} port {address[1]} cannot be the address of a peer")
-        if not self._contacts.add(address, now, seed=True):
+            raise ValueError(
+                f"{address[0]} port {address[1]} cannot be the address of a peer; give an IP address and a port"
+            )
+        # Replies come from the canonical spelling of an address.
+        canonical = (str(ipaddress.ip_address(address[0])), address[1])
+        if not self._contacts.add(canonical, now, seed=True):
             raise ValueError(f"at most {self._settings.max_contacts} addresses can be connected to")
 
     def probe(self, address: Address, now: float, attempts: int = 1) -> None:
@@ -136,4 +140,5 @@ def _reachable(address: Address) -> bool:
         host = ipaddress.ip_address(address[0])
     except ValueError:
         return False
-    return 0 < address[1] < 65536 and not (host.is_multicast or host.is_unspecified)
+    zoned = "%" in address[0]  # a zone means nothing on another host, so others could not be told of it
+    return 0 < address[1] < 65536 and not (zoned or host.is_multicast or host.is_unspecified)

@@ -43,6 +43,9 @@ class UdpDriver:
         try:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            if family == socket.AF_INET6:
+                # Mapped IPv4 addresses have two spellings, and a peer is known by one.
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._socket.bind((host, port))
         except OSError:
             self._socket.close()
