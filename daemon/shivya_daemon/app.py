@@ -1,7 +1,8 @@
 """The composition root: one daemon, one task group, one monotonic clock.
 
 The node and the control socket are up before JAX is imported; the law starts in a thread and takes over
-when its first compiled step has run. Whatever goes wrong in the law, the mesh goes on with shortest expected delay.
+when its first compiled step has run. Whatever goes wrong in the law, the mesh goes on with shortest expected
+delay.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -113,8 +115,8 @@ class Daemon:
 
     async def serve(self) -> None:
         """Run every task until a signal comes; then tell the peers and leave."""
-        for peer in self._settings.peers:
-            self._node.connect(peer, time.monotonic())
+        for host, port in self._settings.peers:
+            self._node.connect(await _resolve(host, port), time.monotonic())
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._control.serve)
             tasks.start_soon(self._driver.run)
@@ -226,6 +228,16 @@ def _bind(node: Node, settings: DaemonSettings, hear: Callable[[list[Event]], No
             f"cannot use UDP {settings.bind} port {settings.port}: {error.strerror}; "
             "is a daemon running there? choose another with --port"
         ) from error
+
+
+async def _resolve(host: str, port: int) -> tuple[str, int]:
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise SettingsError(f"peer {host}:{port} cannot be resolved: {error.strerror}") from error
+    family = socket.AF_INET
+    addresses = sorted(found, key=lambda row: row[0] != family)  # the wire is IPv4 unless there is no other
+    return addresses[0][4][0], port
 
 
 def _make_law(settings: DaemonSettings, own: bytes) -> Law:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shivya_daemon.core.errors import EncodeError
-from shivya_daemon.core.events import Event, HeartbeatReceived, PeerLeft, PeerRestarted
+from shivya_daemon.core.events import Event, HeartbeatReceived, IncarnationAdopted, PeerLeft, PeerRestarted
 from shivya_daemon.core.heartbeat import Descriptor, service_tag
 from shivya_daemon.core.node import LocalLoad, Node, PeerView
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
@@ -71,6 +71,10 @@ class NodeDesk:
                     changed = True
                 case PeerRestarted(id=peer):
                     self.book.forget(peer)
+                    changed = True
+                case IncarnationAdopted():  # a new life to every peer: their counters start again
+                    for known in self.node.members:
+                        self.book.forget(known)
                     changed = True
                 case PeerLeft(reason=reason):
                     self._departed[reason] = self._departed.get(reason, 0) + 1

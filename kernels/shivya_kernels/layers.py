@@ -33,8 +33,8 @@ _LARGEST = 1e12
 """Largest number taken from an observation: beyond it squares overflow in float32."""
 
 _LEAST_RATE = 1e-9
-"""A slower vertex does not offer the service. This node, where it does not, is taken to serve at this rate, so
-that a job here waits for ever in finite numbers."""
+"""A slower vertex does not offer the service. Where this node does not, it is taken to serve at this rate:
+a job here then waits for ever, in finite numbers."""
 
 _SATURATION = 1e3
 """Largest utilisation sensed: beyond a thousandfold overload there is nothing more to learn."""

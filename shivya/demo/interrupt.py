@@ -35,7 +35,9 @@ async def until_signalled(work: Coroutine[Any, Any, T]) -> T:
             received.append(number)
             task.cancel()
 
-    handled = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    here = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    # nohup: who asked to outlive the terminal shall.
+    handled = [n for n in here if n is not signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
     for number in handled:
         loop.add_signal_handler(number, stop, number)
     try:

@@ -119,6 +119,8 @@ class _Fleet:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
             await children.stop([worker.child for worker in workers])
+        if strange := generator.accounts.unknown + sum(worker.garbled for worker in workers):
+            self._display.say(f"{strange} messages from workers made no sense and were dropped")
         for node in sorted(outcome.dead - ({plan.victim} if self._kill else set())):
             self._display.say(f"worker {node_name(node)} ended by itself\n{workers[node].child.last_words()}")
         return outcome

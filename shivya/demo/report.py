@@ -58,7 +58,7 @@ def succeeded(summary: dict[str, Any]) -> bool:
 
 def closing_table(summary: dict[str, Any]) -> Table:
     """Both phases side by side, then what holds for the run."""
-    table = Table(title=f"{summary['nodes']} nodes, load .65, one node asked for twice what it can serve")
+    table = Table(title=f"{summary['nodes']} nodes, one of them hot")
     table.add_column("")
     table.add_column("without the mesh", justify="right")
     table.add_column("with the mesh", justify="right")

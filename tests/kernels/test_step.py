@@ -32,32 +32,20 @@ def observe(
 ) -> step.Observation:
     """n idle vertices that serve 10 jobs per second; `values` replace the leading entries of fields."""
     empty = step.Observation.empty(capacity)
-    exists = np.arange(capacity.vertices) < n
-    heard = exists if live is None else np.isin(np.arange(capacity.vertices), live)
-
-    def fill(field: str, default: float) -> Any:
-        blank = np.array(getattr(empty, field))
-        given = np.asarray(values.pop(field, np.where(exists, default, 0.0)[: blank.size]))
-        blank[: given.size] = given
-        return jnp.asarray(blank, getattr(empty, field).dtype)
-
-    complex_ = SimplicialComplex.from_edges(n, edges, capacity)
-    changes = {
-        "service_rate": fill("service_rate", 10.0),
-        "queue": fill("queue", 0.0),
-        "cpu": fill("cpu", 0.2),
-        "memory": fill("memory", 0.3),
-        "potential": fill("potential", 0.1),
-        "slope": fill("slope", 0.1),
-    }
-    changes |= {name: fill(name, 0.0) for name in tuple(values)}
+    slots = np.arange(capacity.vertices)
+    heard = slots < n if live is None else np.isin(slots, live)
+    at_rest = {"service_rate": 10.0, "cpu": 0.2, "memory": 0.3, "potential": 0.1, "slope": 0.1}
+    changes = {name: np.where(slots < n, value, 0.0) for name, value in at_rest.items()}
+    for name, given in values.items():
+        changes[name] = np.array(getattr(empty, name))
+        changes[name][: len(given)] = given
     return replace(
         empty,
-        complex=complex_,
-        own=jnp.arange(capacity.vertices) == 0,
-        live=jnp.asarray(heard & (np.arange(capacity.vertices) > 0)),
+        complex=SimplicialComplex.from_edges(n, edges, capacity),
+        own=jnp.asarray(slots == 0),
+        live=jnp.asarray(heard & (slots > 0)),
         sensed=jnp.asarray(heard),
-        **changes,
+        **{name: jnp.asarray(value, empty.queue.dtype) for name, value in changes.items()},
     )
 
 
@@ -233,9 +221,7 @@ def test_conductance_is_shared_and_links_thicken_with_use_within_bounds() -> Non
 
 def test_entropy_is_produced_where_acquainted_neighbours_differ_and_nowhere_else() -> None:
     params, state = start()
-    uneven = observe(queue=[0.0, 50.0, 0.0, 0.0], network=0.0)
-    _, info = step.step(params, state, uneven)
-    after, _ = step.step(params, state, uneven)
+    after, info = step.step(params, state, observe(queue=[0.0, 50.0, 0.0, 0.0]))
     force = after.mean[1] - after.mean[0]
     # Two of the five links touch vertex 1; memory .3 makes the base coupling .5 * 1.3.
     np.testing.assert_allclose(info.entropy_production, 2 * 0.65 * (force**2).sum(), rtol=1e-9)

@@ -47,7 +47,8 @@ class Peering:
         """Try a seed for ever; raises `ValueError` if it cannot be one."""
         if not _reachable(address):
             raise ValueError(
-                f"{address[0]} port {address[1]} cannot be the address of a peer; give an IP address and a port"
+                f"{address[0]} port {address[1]} cannot be the address of a peer; "
+                "give an IP address and a port above 0"
             )
         # Replies come from the canonical spelling of an address.
         canonical = (str(ipaddress.ip_address(address[0])), address[1])
