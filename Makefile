@@ -25,6 +25,7 @@ unit: .venv/.stamp
 
 bench: .venv/.stamp
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@$(BIN)/python benchmarks/report.py
 
 soak: .venv/.stamp
 	$(BIN)/pytest -m soak -n 2 --timeout 3600 -o addopts="--import-mode=importlib --strict-markers"

@@ -8,6 +8,7 @@ shape (compiling) is apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import jax
@@ -27,8 +28,8 @@ SIZES = (100, 1_000, 10_000)
 DEGREE = 8.0
 TOLERANCE = 1e-8
 MOST_ITERATIONS = 10_000
-Parts = tuple[Any, Any]
-"""Gradient and curl part of a flow; the harmonic part is what remains."""
+Parts = tuple[Any, Any, Any]
+"""Gradient and curl part of a flow (the harmonic part is what remains), and iterations where they are told."""
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def rows_of(size: int) -> Iterator[Row]:
 
     def row(method: str, setup: Timing, compiling: Timing | None, solve: Callable[[], Parts]) -> Row:
         spent = measure(solve, finish=jax.block_until_ready, repeats=repeats)
-        gradient, curl = map(np.asarray, solve())
+        gradient, curl, iterations = solve()
         return {
             "vertices": size,
             "edges": c.num_edges,
@@ -57,7 +58,8 @@ def rows_of(size: int) -> Iterator[Row]:
             "cpu_ms": 1e3 * spent.cpu,
             "cpu_ms_median": 1e3 * spent.cpu_median,
             "wall_ms": 1e3 * spent.wall,
-            "residual": residual(c, f, gradient, curl),
+            "iterations": None if iterations is None else int(iterations),
+            "residual": residual(c, f, np.asarray(gradient), np.asarray(curl)),
         }
 
     flow = jnp.asarray(f)
@@ -91,7 +93,7 @@ def residual(c: SimplicialComplex, f: NDArray[Any], gradient: NDArray[Any], curl
 
 def ours(c: SimplicialComplex, f: jax.Array) -> Parts:
     parts = hodge.decompose(c, f, tolerance=TOLERANCE, max_iterations=MOST_ITERATIONS)
-    return parts.gradient, parts.curl
+    return parts.gradient, parts.curl, parts.info.iterations
 
 
 def plain_jax(c: SimplicialComplex, f: jax.Array) -> Parts:
@@ -108,7 +110,7 @@ def plain_jax(c: SimplicialComplex, f: jax.Array) -> Parts:
         tol=TOLERANCE,
         maxiter=MOST_ITERATIONS,
     )
-    return laplacian.vertex_difference(c, a), laplacian.boundary(c, b)
+    return laplacian.vertex_difference(c, a), laplacian.boundary(c, b), None
 
 
 def assembled(c: SimplicialComplex) -> Callable[[NDArray[Any]], Parts]:
@@ -147,9 +149,11 @@ def _scipy_solver(
     d0_t, d1_t = d0.T.tocsr(), d1.T.tocsr()
 
     def solve(f: NDArray[Any]) -> Parts:
-        a, _ = cg(below, d0_t @ f, rtol=TOLERANCE, maxiter=MOST_ITERATIONS)
-        b, _ = cg(above, d1 @ f, rtol=TOLERANCE, maxiter=MOST_ITERATIONS)
-        return d0 @ a, d1_t @ b
+        steps = count()
+        settings = {"rtol": TOLERANCE, "maxiter": MOST_ITERATIONS, "callback": lambda _: next(steps)}
+        a, _ = cg(below, d0_t @ f, **settings)
+        b, _ = cg(above, d1 @ f, **settings)
+        return d0 @ a, d1_t @ b, next(steps)
 
     return solve
 

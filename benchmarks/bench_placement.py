@@ -40,7 +40,7 @@ def decision_rows(count: int) -> Iterator[Row]:
     out = [neighbour.out for neighbour in table.neighbours]
     spent = measure(lambda: placement.place(table, HELD, 1, 20.0, out, 0.01, 0), repeats=25)
     yield _row("place()", spent, 1e6, "us", count)
-    line = json.dumps(document(count)).encode() + b"\n"
+    line = json.dumps({"table": document(count)}).encode() + b"\n"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "node.sock"
         with Daemon(path, line), Client("resize", socket=path) as client:
@@ -59,9 +59,7 @@ def start_rows() -> Iterator[Row]:
         ("python -c 'import shivya.client'", ["-c", "import shivya.client"], 0),
         ("shivya status, no daemon", ["-m", "shivya", "status", "--socket", absent], 3),
     ):
-        spent = least(
-            [run_process([sys.executable, *command], expected=expected)[1] for _ in range(STARTS)]
-        )
+        spent = least([run_process([sys.executable, *command], expected=expected)[1] for _ in range(STARTS)])
         yield _row(what, spent, 1e3, "ms")
 
 

@@ -17,8 +17,6 @@ from shivya_kernels.status import Status
 
 CAPACITY = Capacity(8, 16, 16, 8, 32)
 KEY = jax.random.PRNGKey(0)
-MITOSIS = 2.0
-"""Activator above which a cell may split."""
 RING = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
 
 
@@ -227,52 +225,6 @@ def test_entropy_is_produced_where_acquainted_neighbours_differ_and_nowhere_else
     np.testing.assert_allclose(info.entropy_production, 2 * 0.65 * (force**2).sum(), rtol=1e-9)
     _, info = step.step(params, state, observe(queue=[0.0, 50.0, 0.0, 0.0], live=[0, 2, 3]))
     assert float(info.entropy_production) < 1e-12
-
-
-@pytest.mark.parametrize("shape", ["star", "clique", "sparse"])
-def test_an_idle_mesh_never_splits_whatever_its_graph(shape: str) -> None:
-    n, capacity = 24, Capacity(24, 276, 1)
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
-    rng = np.random.default_rng(1)
-    edges = {
-        "star": [(0, i) for i in range(1, n)],
-        "clique": [(i, j) for i, j in pairs if (i < 12) != (j < 12)],
-        "sparse": [pair for pair in pairs if abs(pair[0] - pair[1]) == 1],
-    }[shape]
-    params, state = start(capacity)
-    observation = observe(n, edges, capacity=capacity)
-    noise = jnp.asarray(rng.normal(scale=0.03, size=(100, 2, n)))
-
-    @jax.jit
-    def run(state: step.State, noise: Any) -> tuple[step.State, Any]:
-        def tick(state: step.State, jitter: Any) -> tuple[step.State, Any]:
-            # One job now and then, and a processor that is never quite still.
-            busy = (jitter[1] > 0.05).astype(observation.queue.dtype)
-            state, info = step.step(params, state, replace(observation, cpu=0.2 + jitter[0], queue=busy))
-            return state, (info.activator.max(), info.status)
-
-        return jax.lax.scan(tick, state, noise)
-
-    highest = 0.0
-    for _ in range(100):
-        state, (peak, status) = run(state, noise)
-        highest = max(highest, float(peak.max()))
-        assert not np.asarray(status).any()
-    assert int(state.tick) == 10_000
-    assert 1.0 < highest < 1.5
-
-
-def test_lasting_stress_lifts_a_cell_above_the_threshold_and_relief_lets_it_down() -> None:
-    params, state = start()
-    busy = observe(queue=[40.0, 0.0, 0.0, 0.0])
-    for _ in range(60):
-        state, info = step.step(params, state, busy)
-    assert float(info.activator[0]) > MITOSIS
-    assert float(info.activator[1:4].max()) < 1.5
-    assert 0.7 < float(info.stress[0]) < 1.0
-    for _ in range(300):
-        state, info = step.step(params, state, observe())
-    assert float(info.activator[0]) < MITOSIS
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])

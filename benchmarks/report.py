@@ -1,0 +1,172 @@
+"""Turns benchmarks/results/*.json into docs/benchmarks.md: question, command, machine, figures, targets."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timing import RESULTS, ROOT, Row, table
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that was set out to be reached, what was measured, and why it is missed where it is."""
+
+    wanted: str
+    measured: str
+    reached: bool
+    reason: str = ""
+
+
+def main() -> None:
+    documents = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    sections = [section(name, document) for name, document in documents.items()]
+    PAGE.write_text("\n\n".join([heading(list(documents.values())), *sections]) + "\n")
+    print(f"{PAGE.relative_to(ROOT)}: {len(sections)} benchmarks")
+
+
+def heading(documents: Sequence[dict[str, Any]]) -> str:
+    """Title, machine and how to read the figures."""
+    machines = list(dict.fromkeys(describe(document["machine"]) for document in documents))
+    commits = sorted({document["commit"] for document in documents})
+    return "\n\n".join(
+        [
+            "# Benchmarks",
+            "Written by `make bench` from `benchmarks/results/*.json`; do not edit. Processor time (cpu) is that of "
+            "the whole process in one thread, the least over the repeats; wall time depends on what else runs.",
+            f"Machine: {'; '.join(machines)}.  \nCommit: {', '.join(commits)}.",
+        ]
+    )
+
+
+def describe(machine: dict[str, Any]) -> str:
+    versions = ", ".join(
+        f"{name} {machine[name]}" for name in ("python", "jax", "jaxlib", "numpy", "scipy") if machine[name]
+    )
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"{machine['system']}, {versions}"
+    )
+
+
+def section(name: str, document: dict[str, Any]) -> str:
+    """One benchmark: its question and method from the script itself, its rows, its targets."""
+    question, _, method = docstring(name).partition("\n\n")
+    parts = [
+        f"## {question}",
+        method,
+        f"`{document['command']}` at a load average of {document['machine']['load_average']}",
+        markdown(table(document["rows"])),
+    ]
+    targets = TARGETS[name](document["rows"]) if name in TARGETS else []
+    parts.append("\n".join(map(verdict, targets)) if targets else "No target was set.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def docstring(name: str) -> str:
+    script = Path(__file__).with_name(f"bench_{name}.py")
+    return ast.get_docstring(ast.parse(script.read_text())) or name
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
+
+
+def verdict(target: Target) -> str:
+    word = "reached" if target.reached else "**not reached**"
+    reason = "" if target.reached or not target.reason else f" {target.reason}"
+    return f"- Target: {target.wanted}. Measured: {target.measured}: {word}.{reason}"
+
+
+def step_targets(rows: Sequence[Row]) -> list[Target]:
+    step, judge = find(rows, "step"), find(rows, "judge(), 13 nodes")
+    compilations = max(row.get("compilations") or 0 for row in rows)
+    start = find(rows, "start the law, warm compile cache")
+    return [
+        Target(
+            "a step of all layers with 64 slots in at most 1 ms (median)",
+            f"{step['cpu_ms_median']:.2f} ms of processor time in float64",
+            step["cpu_ms_median"] <= 1.0,
+        ),
+        Target(
+            "the same for the daemon's whole judgement of one service",
+            f"{judge['cpu_ms_median']:.2f} ms beside 12 neighbours",
+            judge["cpu_ms_median"] <= 1.0,
+            f"Beyond the step, {judge['cpu_ms_median'] - step['cpu_ms_median']:.2f} ms go into making arrays of the "
+            "neighbours' numbers and plain values of the result; at 10 ticks a second that is "
+            f"{judge['cpu_ms_median']:.1f} % of one core.",
+        ),
+        Target(
+            "nothing is compiled after the start",
+            f"{compilations} compilations while nodes came and queues changed",
+            compilations == 0,
+        ),
+        Target(
+            "first tick within 4 s of processor time with a warm compile cache",
+            f"{start['cpu_ms'] / 1e3:.1f} s, JAX's import included",
+            start["cpu_ms"] <= 4e3,
+            "Most of it is the import of JAX and the tracing of the step; only the compilation is cached.",
+        ),
+        Target(
+            "at most 400 MB resident",
+            f"{start['resident_mib'] * 2**20 / 1e6:.0f} MB after the first tick",
+            start["resident_mib"] * 2**20 <= 400e6,
+            "JAX and the XLA compiler stay loaded.",
+        ),
+    ]
+
+
+def hodge_targets(rows: Sequence[Row]) -> list[Target]:
+    targets = []
+    for size in sorted({row["vertices"] for row in rows}):
+        at_size = [row for row in rows if row["vertices"] == size]
+        mine = find(at_size, "shivya", key="method")
+        best = min((row for row in at_size if row is not mine), key=lambda row: row["cpu_ms"])
+        share = mine["cpu_ms"] / best["cpu_ms"]
+        targets.append(
+            Target(
+                f"at most half the processor time of the best rival at {size:,} vertices",
+                f"{share:.2f} of {best['method']}",
+                share <= 0.5,
+                "The gradient is solved for directly, but the curl takes the same conjugate gradient iterations as "
+                "the rivals'."
+                if size <= 128
+                else "No preconditioner is used above 128 vertices, so the iterations are the rivals', and a product "
+                "by scatter-add costs no less than one with sparse rows.",
+            )
+        )
+    return targets
+
+
+def mesh_targets(rows: Sequence[Row]) -> list[Target]:
+    worst = max(rows, key=lambda row: row["loss"])
+    share = worst["lookups_found"] / worst["lookups"]
+    return [
+        Target(
+            f"at least 99.9 % of lookups succeed at {100 * worst['loss']:.0f} % loss",
+            f"{100 * share:.2f} % of {worst['lookups']:,}",
+            share >= 0.999,
+        )
+    ]
+
+
+def find(rows: Sequence[Row], value: str, key: str = "what") -> Row:
+    return next(row for row in rows if row[key] == value)
+
+
+TARGETS: dict[str, Callable[[Sequence[Row]], list[Target]]] = {
+    "step": step_targets,
+    "hodge": hodge_targets,
+    "mesh": mesh_targets,
+}
+
+
+if __name__ == "__main__":
+    main()
