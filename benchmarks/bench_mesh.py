@@ -1,9 +1,9 @@
-"""Fifty nodes that lose every seventh datagram: how soon do all know all, at what traffic, at what cost?
+"""Fifty nodes at 15 % loss: how soon do all know all, at what traffic, at what cost?
 
-Real nodes of the daemon's protocol core on a simulated network: virtual time, so the figures in seconds of the
-mesh and in bytes are those of the seeds and repeat exactly; the worst of three seeds is shown. Every node
-publishes one service's load ten times a second, as a daemon does. Processor time is of all fifty nodes and the
-network together, the least of the three.
+Real nodes of the daemon's protocol core on a simulated network in virtual time: seconds of the mesh and bytes
+are those of the seeds and repeat exactly; the worst of three seeds is shown. Every node publishes the load of
+one service ten times a second, as a daemon does. Processor time is of all nodes and the network together, the
+least of the three.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 import random
 
-from timing import Row, Timing, fix_environment, least, once, publish
-
 from shivya_daemon.core.heartbeat import ServiceLoad, service_tag
 from shivya_daemon.core.node import LocalLoad, Node
 from shivya_daemon.net.memory import MemoryNetwork
+from timing import Row, Timing, fix_environment, least, once, publish
 
 NODES = 50
 LOSS = 0.15
@@ -30,7 +29,7 @@ def main() -> None:
     for loss in (0.0, LOSS):
         runs, timings = zip(*(one_run(loss, seed) for seed in SEEDS), strict=True)
         spent = least(timings)
-        slowest = max((run["all_know_all_after_s"] or math.inf for run in runs))
+        slowest = max(run["all_know_all_after_s"] or math.inf for run in runs)
         rows.append(
             {
                 "nodes": NODES,

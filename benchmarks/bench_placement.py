@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from shivya.client import Client
-from timing import Row, Timing, fix_environment, least, measure, publish, run_process
 
 from shivya_daemon import placement
+from timing import Row, Timing, fix_environment, least, measure, publish, run_process
 
 NEIGHBOURS = (4, 12)
 STARTS = 9

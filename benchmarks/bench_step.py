@@ -1,4 +1,9 @@
-"""What does one tick of the law cost: the compiled step alone, and all of the daemon's judgement around it?"""
+"""What does one tick of the law cost: the compiled step alone, and the daemon's whole judgement?
+
+The step is that of the daemon: 64 vertices, 256 edges, 512 triangles, padded. `judge()` turns a world into
+arrays, steps, and turns what was found into a verdict, each time with other queues and traffic. The law is
+started in a process of its own, which imports JAX, compiles and makes its first tick.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,6 @@ from itertools import combinations, count
 import jax
 import jax.numpy as jnp
 import numpy as np
-from timing import Row, Timing, fix_environment, measure, once, publish, run_process
 
 from shivya_daemon.mind.law import CAPACITY, Law
 from shivya_daemon.settings import LawSettings
@@ -19,9 +23,10 @@ from shivya_daemon.world import Link, Vertex, World
 from shivya_kernels import step
 from shivya_kernels.complex import SimplicialComplex
 from shivya_kernels.state import Observation, Params
+from timing import Row, Timing, fix_environment, measure, once, publish, run_process
 
 NODES = 13
-"""This node and twelve link neighbours, all linked with each other: the densest a daemon meets at first hop."""
+"""This node and twelve link neighbours, all linked with each other: the densest first hop there is."""
 
 START = """
 import psutil
@@ -63,7 +68,7 @@ def judge_rows() -> Iterator[Row]:
     law.judge((world(1, 0),), 0.1, 0.2, 1e5)
     compilations: list[str] = []
     jax.monitoring.register_event_duration_secs_listener(
-        lambda event, duration, **_: compilations.append(event) if "backend_compile" in event else None
+        lambda event, duration_secs, **_: compilations.append(event) if "backend_compile" in event else None
     )
     for nodes in (5, NODES):
         ticks = count()

@@ -13,6 +13,15 @@ from timing import RESULTS, ROOT, Row, table
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 
+_WHY_SMALL = (
+    "Solving for the gradient directly saves iterations but little time at this size, and the curl takes as "
+    "many iterations as the rivals'."
+)
+_WHY_LARGE = (
+    "No preconditioner is used on complexes this large, so the iterations are the rivals', and a product by "
+    "scatter-add costs no less than one with sparse rows; ours also projects, and recomputes residuals."
+)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -38,8 +47,9 @@ def heading(documents: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(
         [
             "# Benchmarks",
-            "Written by `make bench` from `benchmarks/results/*.json`; do not edit. Processor time (cpu) is that of "
-            "the whole process in one thread, the least over the repeats; wall time depends on what else runs.",
+            "Written by `make bench` from `benchmarks/results/*.json`; do not edit. Processor time (cpu) is "
+            "that of the whole process, all threads, the least over the repeats; wall time depends on what "
+            "else runs.",
             f"Machine: {'; '.join(machines)}.  \nCommit: {', '.join(commits)}.",
         ]
     )
@@ -59,7 +69,7 @@ def section(name: str, document: dict[str, Any]) -> str:
     """One benchmark: its question and method from the script itself, its rows, its targets."""
     question, _, method = docstring(name).partition("\n\n")
     parts = [
-        f"## {question}",
+        f"## {question.rstrip('.')}",
         method,
         f"`{document['command']}` at a load average of {document['machine']['load_average']}",
         markdown(table(document["rows"])),
@@ -88,7 +98,7 @@ def verdict(target: Target) -> str:
 def step_targets(rows: Sequence[Row]) -> list[Target]:
     step, judge = find(rows, "step"), find(rows, "judge(), 13 nodes")
     compilations = max(row.get("compilations") or 0 for row in rows)
-    start = find(rows, "start the law, warm compile cache")
+    first, start = (find(rows, f"start the law, {cache} compile cache") for cache in ("empty", "warm"))
     return [
         Target(
             "a step of all layers with 64 slots in at most 1 ms (median)",
@@ -99,8 +109,8 @@ def step_targets(rows: Sequence[Row]) -> list[Target]:
             "the same for the daemon's whole judgement of one service",
             f"{judge['cpu_ms_median']:.2f} ms beside 12 neighbours",
             judge["cpu_ms_median"] <= 1.0,
-            f"Beyond the step, {judge['cpu_ms_median'] - step['cpu_ms_median']:.2f} ms go into making arrays of the "
-            "neighbours' numbers and plain values of the result; at 10 ticks a second that is "
+            f"Beyond the step, {judge['cpu_ms_median'] - step['cpu_ms_median']:.2f} ms go into arrays of "
+            "the neighbours' numbers and plain values of the result; ten ticks a second take "
             f"{judge['cpu_ms_median']:.1f} % of one core.",
         ),
         Target(
@@ -116,11 +126,21 @@ def step_targets(rows: Sequence[Row]) -> list[Target]:
         ),
         Target(
             "at most 400 MB resident",
-            f"{start['resident_mib'] * 2**20 / 1e6:.0f} MB after the first tick",
-            start["resident_mib"] * 2**20 <= 400e6,
+            f"{megabytes(start):.0f} MB after a start with a warm compile cache",
+            megabytes(start) <= 400.0,
             "JAX and the XLA compiler stay loaded.",
         ),
+        Target(
+            "the same after the very first start, which compiles",
+            f"{megabytes(first):.0f} MB",
+            megabytes(first) <= 400.0,
+            "The difference is what compiling left behind; the next start finds the step compiled.",
+        ),
     ]
+
+
+def megabytes(row: Row) -> float:
+    return float(row["resident_mib"]) * 2**20 / 1e6
 
 
 def hodge_targets(rows: Sequence[Row]) -> list[Target]:
@@ -135,11 +155,7 @@ def hodge_targets(rows: Sequence[Row]) -> list[Target]:
                 f"at most half the processor time of the best rival at {size:,} vertices",
                 f"{share:.2f} of {best['method']}",
                 share <= 0.5,
-                "The gradient is solved for directly, but the curl takes the same conjugate gradient iterations as "
-                "the rivals'."
-                if size <= 128
-                else "No preconditioner is used above 128 vertices, so the iterations are the rivals', and a product "
-                "by scatter-add costs no less than one with sparse rows.",
+                _WHY_SMALL if size <= 128 else _WHY_LARGE,
             )
         )
     return targets

@@ -31,7 +31,7 @@ _ENVIRONMENT = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "JAX_ENABLE_COMPILATION_CACHE": "false",
 }
-"""One thread for every library, as in the daemon, and every compilation a real one."""
+"""One thread for every library that can be told so, as in the daemon, and every compilation a real one."""
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
@@ -46,8 +46,13 @@ class Timing:
     wall_median: float
 
 
-def fix_environment() -> None:
-    """Start the script again where libraries would use several threads: they decide when imported."""
+def fix_environment(one_core: bool = False) -> None:
+    """Start the script again where libraries would use several threads: they decide when imported.
+
+    `one_core` keeps the process on a single core, as XLA has a pool of threads that no flag turns off.
+    """
+    if one_core and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     if any(os.environ.get(name) != value for name, value in _ENVIRONMENT.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **_ENVIRONMENT})
 

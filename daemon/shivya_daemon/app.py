@@ -115,30 +115,30 @@ class Daemon:
 
     async def serve(self) -> None:
         """Run every task until a signal comes; then tell the peers and leave."""
-        for host, port in self._settings.peers:
-            self._node.connect(await _resolve(host, port), time.monotonic())
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(self._control.serve)
-            tasks.start_soon(self._driver.run)
-            tasks.start_soon(self._sense)
-            tasks.start_soon(self._tick)
-            tasks.start_soon(self._start_law)
-            if self._settings.tui:
-                tasks.start_soon(self._show)
-            _log.info(
-                "node %s (%s) on UDP %s, control socket %s",
-                self._node.settings.name,
-                self._node.id.hex()[:8],
-                self._desk.snapshot(time.monotonic()).address,
-                self._control.path,
-            )
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            for host, port in self._settings.peers:
+                self._node.connect(await _resolve(host, port), time.monotonic())
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._control.serve)
+                tasks.start_soon(self._driver.run)
+                tasks.start_soon(self._sense)
+                tasks.start_soon(self._tick)
+                tasks.start_soon(self._start_law)
+                if self._settings.tui:
+                    tasks.start_soon(self._show)
+                _log.info(
+                    "node %s (%s) on UDP %s, control socket %s",
+                    self._node.settings.name,
+                    self._node.id.hex()[:8],
+                    self._desk.snapshot(time.monotonic()).address,
+                    self._control.path,
+                )
                 async for number in signals:
                     _log.info("%s: leaving the mesh", number.name)
                     break
-            self._node.leave(time.monotonic())
-            self._driver.wake()
-            tasks.cancel_scope.cancel()
+                self._node.leave(time.monotonic())
+                self._driver.wake()
+                tasks.cancel_scope.cancel()
 
     def _hear(self, events: list[Event]) -> None:
         for event in events:

@@ -135,7 +135,7 @@ def test_a_port_and_a_socket_in_use_are_refused_with_a_remedy(start: Start, tmp_
     port = int(daemon.address.rsplit(":", 1)[1])
     second = RunningDaemon(tmp_path, "second", port=port)
     assert "--port" in second.first_line
-    assert second.stop() == 1
+    assert second.process.wait(PATIENCE) == 1
 
     environment = {**os.environ, "SHIVYA_SOCKET": str(daemon.socket)}
     third = subprocess.run(
