@@ -63,7 +63,10 @@ class RunningDaemon:
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        _, _ = self.process.communicate(timeout=PATIENCE)
+        return self.wait()
+
+    def wait(self) -> int:
+        self.process.communicate(timeout=PATIENCE)
         return self.process.returncode
 
 
@@ -135,7 +138,7 @@ def test_a_port_and_a_socket_in_use_are_refused_with_a_remedy(start: Start, tmp_
     port = int(daemon.address.rsplit(":", 1)[1])
     second = RunningDaemon(tmp_path, "second", port=port)
     assert "--port" in second.first_line
-    assert second.process.wait(PATIENCE) == 1
+    assert second.wait() == 1
 
     environment = {**os.environ, "SHIVYA_SOCKET": str(daemon.socket)}
     third = subprocess.run(
