@@ -110,6 +110,7 @@ def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
     daemon.add_argument(
         "--service-rate", metavar="RATE", help="jobs per second of the default service (default 10)"
     )
+    daemon.add_argument("--record", metavar="FILE", help="write all inputs of the law to a new file (gzip)")
     daemon.add_argument(
         "--config", metavar="FILE", type=Path, help="settings instead of shivya.toml and the user's"
     )
@@ -164,6 +165,10 @@ def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:
     reconcile = _command(verbs, "reconcile", commands.reconcile, example="shivya reconcile mesh.json --json")
     reconcile.add_argument("file", metavar="FILE", help="mesh as JSON; - reads standard input")
     _choose_json(reconcile)
+
+    replay = _command(verbs, "replay", commands.replay, example="shivya replay edge-1.record.gz")
+    replay.add_argument("file", metavar="FILE", type=Path, help="what shivya daemon --record wrote")
+    _choose_json(replay)
 
     demo = _command(verbs, "demo", commands.demo, example="shivya demo --nodes 5 --seconds 30 --kill")
     demo.add_argument("--nodes", type=_counting, default=5, help="daemons to start (default 5)")

@@ -12,7 +12,17 @@ from typing import Any
 from shivya.ask import ask
 from shivya.errors import CommandError, ExitCode
 
-_DAEMON_FLAGS = ("port", "bind", "advertise", "name", "state_dir", "socket", "service_rate", "log_format")
+_DAEMON_FLAGS = (
+    "port",
+    "bind",
+    "advertise",
+    "name",
+    "state_dir",
+    "socket",
+    "service_rate",
+    "record",
+    "log_format",
+)
 _SHORT_ID = 8
 
 
@@ -31,6 +41,28 @@ def daemon(options: Namespace) -> int:
         return run(settings)
     except SettingsError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
+
+
+def replay(options: Namespace) -> int:
+    """Run a record through the law again and compare."""
+    from shivya_daemon.mind.record import RecordError
+    from shivya_daemon.mind.replay import Mismatch, replay
+
+    try:
+        found = replay(options.file)
+    except Mismatch as error:
+        raise CommandError(ExitCode.REFUSED, str(error)) from None
+    except RecordError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
+    document = {"ticks": found.ticks, "judged": found.judged, "different": list(found.different)}
+    _show(document, _replay_text if not options.json else None)
+    return ExitCode.FAILED if found.different else ExitCode.OK
+
+
+def _replay_text(document: dict[str, Any]) -> str:
+    count, different = document["judged"], document["different"]
+    same = "all the same, bit for bit" if not different else f"first different at tick {different[0]}"
+    return f"{document['ticks']} ticks, {count} of them judged: {same}\n"
 
 
 def status(options: Namespace) -> int:

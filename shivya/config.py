@@ -61,11 +61,12 @@ _KINDS: Mapping[str, _Kind] = {
     "state_dir": _TEXT,
     "socket": _TEXT,
     "service_rate": _NUMBER,
+    "record": _TEXT,
     "tui": _SWITCH,
     "log_format": _TEXT,
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
 }
-_PATHS = ("state_dir", "socket")
+_PATHS = ("state_dir", "socket", "record")
 
 
 def load(

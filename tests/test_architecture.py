@@ -29,7 +29,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.version": (set(), set()),
     "shivya.__main__": ({"shivya.cli"}, set()),
     "shivya.cli": ({"shivya", *EDGE}, set()),
-    "shivya.commands": ({"shivya", "shivya_daemon.app", *EDGE}, set()),
+    "shivya.commands": ({"shivya", "shivya_daemon.app", "shivya_daemon.mind", *EDGE}, set()),
     "shivya.ask": ({"shivya.errors"}, set()),
     "shivya.errors": (set(), set()),
     "shivya.tables": ({"shivya_daemon.views.words"}, set()),

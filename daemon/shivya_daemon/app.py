@@ -30,6 +30,7 @@ from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.node import Node, NodeSettings
 from shivya_daemon.desk import NodeDesk
 from shivya_daemon.keyfile import KeyFileError, load_or_create_identity
+from shivya_daemon.mind.record import Recorder, conditions
 from shivya_daemon.net.udp import UdpDriver
 from shivya_daemon.services import ServiceBook, ServiceView
 from shivya_daemon.settings import (
@@ -111,6 +112,7 @@ class Daemon:
         )
         self._control = ControlServer(self._desk, socket_path(settings.socket, port))
         self._law: Law | None = None
+        self._recorder = _open_record(settings, identity.node_id)
         self._durations: deque[float] = deque(maxlen=_TICKS_REMEMBERED)
 
     async def serve(self) -> None:
@@ -138,6 +140,8 @@ class Daemon:
                     break
                 self._node.leave(time.monotonic())
                 self._driver.wake()
+                if self._recorder is not None:
+                    self._recorder.close()
                 tasks.cancel_scope.cancel()
 
     def _hear(self, events: list[Event]) -> None:
@@ -168,6 +172,7 @@ class Daemon:
             now = time.monotonic()
             worlds = self._desk.worlds(now)
             verdicts = await self._judge(worlds)
+            self._record(now, tuple(world for world, _ in worlds), verdicts)
             self._desk.conclude(worlds, verdicts, time.monotonic())
             self._driver.wake()
             self._control.notify()
@@ -191,6 +196,16 @@ class Daemon:
         self._durations.append(time.monotonic() - started)
         self._desk.tick_seconds_p50 = median(self._durations)
         return verdicts
+
+    def _record(self, now: float, worlds: tuple[World, ...], verdicts: dict[str, Verdict]) -> None:
+        if self._recorder is None:
+            return
+        host = self._desk.host
+        try:
+            self._recorder.tick(now, (host.cpu, host.memory, host.network), worlds, verdicts)
+        except OSError as error:
+            _log.error("recording ends: %s", error.strerror or error)
+            self._recorder = None
 
     async def _start_law(self) -> None:
         """Import JAX and compile the step on an empty mesh, in a thread."""
@@ -228,6 +243,17 @@ def _bind(node: Node, settings: DaemonSettings, hear: Callable[[list[Event]], No
             f"cannot use UDP {settings.bind} port {settings.port}: {error.strerror}; "
             "is a daemon running there? choose another with --port"
         ) from error
+
+
+def _open_record(settings: DaemonSettings, own: bytes) -> Recorder | None:
+    if settings.record is None:
+        return None
+    try:
+        return Recorder(settings.record, conditions(settings.law, own))
+    except FileExistsError as error:
+        raise SettingsError(f"record {settings.record} is there already; name a new file") from error
+    except OSError as error:
+        raise SettingsError(f"record {settings.record} cannot be written: {error.strerror}") from error
 
 
 async def _resolve(host: str, port: int) -> tuple[str, int]:

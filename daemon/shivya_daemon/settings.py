@@ -53,6 +53,8 @@ class DaemonSettings:
     socket: Path | None = None
     service_rate: float = DEFAULT_SERVICE_RATE
     """Jobs per second of the service named `default`."""
+    record: Path | None = None
+    """New file that takes all inputs of the law."""
     tui: bool = False
     log_format: str = "text"
     law: LawSettings = field(default_factory=LawSettings)

@@ -35,18 +35,16 @@ def start_law(settings: LawSettings, own: bytes) -> Law:
 
 
 def compile_cache() -> Path:
-    """Return the folder of compiled steps, shared by all daemons of a user.
-
-    Keyed by the jaxlib version and the processor's features: a program compiled for others may crash.
-    """
+    """Return the folder of compiled steps, shared by all daemons of a user."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "shivya" / f"jaxlib-{version('jaxlib')}-{cpu_key()}"
+
+
+def cpu_key() -> str:
+    """Return a key of the processor: a program compiled for another may crash, or round otherwise."""
     try:
-        features = next(
-            line
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith(("flags", "Features"))
-        )
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        features = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         features = platform.processor()
-    key = hashlib.sha256(features.encode()).hexdigest()[:12]
-    return Path(base) / "shivya" / f"jaxlib-{version('jaxlib')}-{platform.machine()}-{key}"
+    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"
