@@ -3,8 +3,8 @@
     python benchmarks/record_traces.py OUT --minutes 32
 
 Four daemons on loopback, each with a client and a single-server queue in this process. Jobs move between the
-queues as `route()` and `handover()` say. Every node has its own rhythm: a slow wave, bursts, a batch every 20 s,
-a daily ramp in miniature. Each daemon writes OUT/<name>.gz with `--record`.
+queues as `route()` and `handover()` say. Every node has its own rhythm: a slow wave, bursts, a batch every
+20 s, a daily ramp in miniature. Each daemon writes OUT/<name>.gz with `--record`.
 """
 
 from __future__ import annotations

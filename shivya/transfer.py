@@ -103,7 +103,9 @@ class Carrier:
         """Connections closed because `MAX_CONNECTIONS` were open."""
         self.duplicates = 0
         """Deliveries of jobs that were here already."""
-        self._accept, self._client, self._patience = accept, client, patience
+        self.client = client
+        """May be set later: a client is made with the address that `start` returns."""
+        self._accept, self._patience = accept, patience
         self._hello = Hello(int.from_bytes(os.urandom(8)), check_name("name", name))
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
@@ -277,7 +279,7 @@ class Carrier:
                 self._note(delivery, sender)
             finally:
                 self._taking.pop(job.id).set_result(None)
-        load = self._client.load() if self._client is not None else None
+        load = self.client.load() if self.client is not None else None
         numbers = (min(load.queue, 0xFFFFFFFF), load.service_rate, load.potential) if load else None
         return Ack(job.id, delivery.move, duplicate, refused, numbers, self._accepted.get(sender, 0))
 
@@ -296,8 +298,8 @@ class Carrier:
         _remember(self._moves, (job.id, delivery.move), None, REMEMBERED)
         _remember(self._held, job.id, job.hops, REMEMBERED)
         _remember(self._accepted, sender, self._accepted.get(sender, 0) + 1, _MAX_SENDERS)
-        if self._client is not None:
-            self._client.accepted(sender)
+        if self.client is not None:
+            self.client.accepted(sender)
 
 
 def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V, limit: int) -> None:

@@ -51,6 +51,7 @@ class Exchange:
             self.address = await self._carrier.start("127.0.0.1")
             stack.push_async_callback(self._carrier.close)
             self._mesh = stack.enter_context(Client(address=self.address, socket=self._socket))
+            self._carrier.client = self._mesh
             if not await asyncio.to_thread(self._mesh.wait_ready, PATIENCE):
                 raise TimeoutError(f"no table from the daemon at {self._socket}: {self._mesh.last_error}")
             self._mesh.report(queue=0)
@@ -118,4 +119,3 @@ class Exchange:
     def _on_job(self, job: Job, source: str) -> None:
         # Raises what is no task of ours; the carrier then refuses it.
         self._holder.take(Task.from_transfer(job.id, job.payload, job.hops))
-        self._mesh.accepted(source)
