@@ -122,6 +122,7 @@ def neighbourhood() -> Observation:
         complex=SimplicialComplex.from_edges(CAPACITY.vertices, pairs, CAPACITY, vertices),
         self_vertex=empty.self_vertex,
         own=empty.own.at[0].set(True),
+        slots=empty.slots,
         queue=jnp.round(per_vertex(0, 50)),
         servers=empty.servers,
         service_rate=per_vertex(10, 40),

@@ -58,6 +58,10 @@ class CellRow:
     activator: float
     inhibitor: float
     belief: tuple[float, ...] = ()
+    action: str = "hold"
+    """What the cell chose to do: hold, shed, absorb or probe."""
+    dimensions: int = 0
+    """Belief dimensions in use, permanent and grown; 0 while no law runs."""
 
 
 @dataclass(frozen=True)

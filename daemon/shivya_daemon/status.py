@@ -77,6 +77,8 @@ def cell_rows(own: bytes, judged: Iterable[Judged]) -> tuple[CellRow, ...]:
             activator=item.verdict.activator,
             inhibitor=item.verdict.inhibitor,
             belief=item.verdict.belief,
+            action=item.verdict.action,
+            dimensions=item.verdict.dimensions,
         )
         for item in judged
     )

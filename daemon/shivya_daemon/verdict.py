@@ -53,6 +53,14 @@ class Verdict:
     belief: tuple[float, ...] = ()
     activator: float = 0.0
     inhibitor: float = 0.0
+    action: str = "hold"
+    """What this node's own cell chose to do: hold, shed, absorb or probe."""
+    dimensions: int = 0
+    """Belief dimensions of the own cell in use, permanent and grown; 0 while no law runs."""
+    would_split: bool = False
+    """The form advises another cell, in this tick."""
+    shares: Mapping[bytes, float] = field(default_factory=dict)
+    """Shapley share of each node of the neighbourhood in what pooling its queues saves, job seconds."""
     status: tuple[str, ...] = ()
 
 

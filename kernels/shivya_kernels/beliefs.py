@@ -123,6 +123,16 @@ def variational_free_energy(
     return _free_energy(agent, _model(agent, observation, action), as_float(mean), as_float(covariance))
 
 
+@jax.jit
+def predict(agent: Agent, action: ArrayLike) -> tuple[Float[Array, "S"], Float[Array, "S S"]]:
+    """What the prior expects to observe: mean G mu_prior and covariance G sigma_prior G^T + Sigma_s(a).
+
+    The log density of an observation here is its log evidence, minus the free energy of ``infer``.
+    """
+    noise, prior = _noise(agent, _finite(as_float(action))), stabilise(agent.sigma_prior)
+    return agent.G @ agent.mu_prior, agent.G @ prior.matrix @ agent.G.T + noise.matrix
+
+
 @partial(jax.jit, static_argnames=("steps", "form"))
 def descend(
     agent: Agent,
@@ -189,6 +199,10 @@ def expected_free_energy(
     return jax.vmap(evaluate)(as_float(policies))
 
 
+def _finite(values: Float[Array, "n"]) -> Float[Array, "n"]:
+    return jnp.where(jnp.isfinite(values), values, 0.0)
+
+
 def _noise(agent: Agent, action: Float[Array, "A"]) -> Stabilised:
     return stabilise(agent.sigma_s0 + jnp.diag(jnp.exp(-agent.W @ action)))
 
@@ -196,8 +210,7 @@ def _noise(agent: Agent, action: Float[Array, "A"]) -> Stabilised:
 def _model(agent: Agent, observation: ArrayLike, action: ArrayLike) -> _Model:
     seen, chosen = as_float(observation), as_float(action)
     finite = jnp.isfinite(seen).all() & jnp.isfinite(chosen).all()
-    seen = jnp.where(jnp.isfinite(seen), seen, 0.0)
-    chosen = jnp.where(jnp.isfinite(chosen), chosen, 0.0)
+    seen, chosen = _finite(seen), _finite(chosen)
     prior, noise = stabilise(agent.sigma_prior), _noise(agent, chosen)
     sensor = solve_lower(noise.factor, agent.G)
     error = solve_lower(noise.factor, seen) - sensor @ agent.mu_prior

@@ -38,6 +38,8 @@ class _Iterate(NamedTuple):
     direction: Array
     energy: Array
     """Squared norm of the residual."""
+    descent: Array
+    """Product of the residual with the preconditioned residual; the energy where nothing preconditions."""
     steps: Array
     alive: Array
     """False once no step can help: a direction of no curvature, or rounding has the last word."""
@@ -53,6 +55,7 @@ def solve(
     rhs: Float[Array, "n"],
     *,
     project: Operator | None = None,
+    precondition: Operator | None = None,
     start: Float[Array, "n"] | None = None,
     tolerance: ArrayLike | None = None,
     max_iterations: ArrayLike = 1000,
@@ -63,7 +66,9 @@ def solve(
 
     `project` is the orthogonal projector onto the range of A; it is applied to b and to x, and through
     them to tangents and cotangents. Without it b and all cotangents must lie in the range. `start` is a warm
-    start. `tolerance` is relative to |b|; a residual below `noise`, the rounding error of b, is not pursued.
+    start. `precondition` is a symmetric positive definite approximation of A's inverse on the range of A,
+    up to its kernel. `tolerance` is relative to |b|; a residual below `noise`, the rounding error of
+    b, is not pursued.
     The residual is recomputed from scratch every `refresh` steps and before success is reported.
 
     Returns x and SolveInfo. A zero b gives zero. NaN or infinity in b gives zero and NON_FINITE_INPUT; a
@@ -84,7 +89,7 @@ def solve(
     least = jnp.asarray(noise, rhs.dtype) / jnp.maximum(tolerance, float(limits.tiny))
     scale = jnp.maximum(scale, jnp.minimum(jax.lax.stop_gradient(least), float(limits.max)))
     remainder = rhs if origin is None else rhs - matvec(origin)
-    x, info = solve_linear(matvec, remainder, scale, tolerance, max_iterations, refresh)
+    x, info = solve_linear(matvec, remainder, scale, tolerance, max_iterations, refresh, precondition)
     x = onto(x if origin is None else origin + x)
     return x, info._replace(status=info.status | flag(~finite, Status.NON_FINITE_INPUT))
 
@@ -96,6 +101,7 @@ def solve_linear(
     tolerance: ArrayLike | None = None,
     max_iterations: ArrayLike = 1000,
     refresh: int = 50,
+    precondition: Operator | None = None,
 ) -> tuple[Float[Array, "n"], SolveInfo]:
     """`solve` without its guards: linear in `rhs`, so that it may stand in a tangent rule.
 
@@ -109,7 +115,7 @@ def solve_linear(
         return jnp.append(matvec(unknown[:-1]), unknown[-1])
 
     def descend(_: Operator, known: Array) -> tuple[Array, SolveInfo]:
-        x, info = _iterate(matvec, known[:-1], known[-1], limit, max_iterations, refresh)
+        x, info = _iterate(matvec, known[:-1], known[-1], limit, max_iterations, refresh, precondition)
         return jnp.append(x, known[-1]), info
 
     known = jnp.append(rhs, jnp.asarray(yardstick, rhs.dtype))
@@ -131,8 +137,9 @@ def _iterate(
     tolerance: ArrayLike,
     max_iterations: ArrayLike,
     refresh: int,
+    precondition: Operator | None,
 ) -> tuple[Array, SolveInfo]:
-    """Plain conjugate gradient from zero on the right-hand side scaled to unit peak."""
+    """Conjugate gradient from zero on the right-hand side scaled to unit peak."""
     peak = jnp.max(jnp.abs(rhs), initial=0)
     unit = jnp.where(peak > 0, peak, 1).astype(rhs.dtype)
     b = rhs / unit
@@ -144,30 +151,38 @@ def _iterate(
     stiffness = jnp.linalg.norm(matvec(probe)) / jnp.linalg.norm(probe)
     flat = stiffness * float(np.finfo(b.dtype).eps) ** 0.7
 
+    def conditioned(residual: Array) -> tuple[Array, Array, Array]:
+        """The preconditioned residual, the energy and the descent."""
+        energy = jnp.vdot(residual, residual)
+        if precondition is None:
+            return residual, energy, energy
+        ahead = precondition(residual)
+        return ahead, energy, jnp.vdot(residual, ahead)
+
     def step(s: _Iterate) -> _Iterate:
         image = matvec(s.direction)
         curvature = jnp.vdot(s.direction, image)
         alive = curvature > flat * jnp.vdot(s.direction, s.direction)
-        length = jnp.where(alive, s.energy / jnp.where(alive, curvature, 1), 0)
+        length = jnp.where(alive, s.descent / jnp.where(alive, curvature, 1), 0)
         residual = s.residual - length * image
-        energy = jnp.vdot(residual, residual)
-        ratio = energy / jnp.where(s.energy > 0, s.energy, 1)
+        ahead, energy, descent = conditioned(residual)
+        ratio = descent / jnp.where(s.descent > 0, s.descent, 1)
         x = s.x + length * s.direction
-        return _Iterate(x, residual, residual + ratio * s.direction, energy, s.steps + 1, alive)
+        return _Iterate(x, residual, ahead + ratio * s.direction, energy, descent, s.steps + 1, alive)
 
     def stretch(s: _Iterate) -> _Iterate:
         end = jnp.minimum(s.steps + refresh, limit)
         last = jax.lax.while_loop(lambda t: (t.energy > goal) & (t.steps < end) & t.alive, step, s)
         residual = b - matvec(last.x)
-        energy = jnp.vdot(residual, residual)
+        ahead, energy, descent = conditioned(residual)
         claimed = last.energy <= goal
         # Claimed but not so, and no better than before: the recursion runs on while rounding stands still.
         stuck = claimed & (energy > goal) & (energy > 0.25 * s.energy)
-        direction = jnp.where(claimed, residual, last.direction)
-        return _Iterate(last.x, residual, direction, energy, last.steps, last.alive & ~stuck)
+        direction = jnp.where(claimed, ahead, last.direction)
+        return _Iterate(last.x, residual, direction, energy, descent, last.steps, last.alive & ~stuck)
 
-    energy = jnp.vdot(b, b)
-    first = _Iterate(jnp.zeros_like(b), b, b, energy, jnp.int32(0), jnp.array(True))
+    ahead, energy, descent = conditioned(b)
+    first = _Iterate(jnp.zeros_like(b), b, ahead, energy, descent, jnp.int32(0), jnp.array(True))
     last = jax.lax.while_loop(lambda s: (s.energy > goal) & (s.steps < limit) & s.alive, stretch, first)
     residual = jnp.sqrt(last.energy) / jnp.where(reference > 0, reference, 1)
     return last.x * unit, SolveInfo(last.steps, residual, flag(last.energy > goal, Status.NOT_CONVERGED))

@@ -9,19 +9,21 @@ Sign convention: an edge keeps the caller's orientation tail -> head; a triangle
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Int8, Int32
+from jaxtyping import Array, Bool, Float, Int, Int8, Int32
 from numpy.typing import NDArray
+
+from shivya_kernels.cliques import Cliques, boundary_rank, cliques, components
+from shivya_kernels.multigrid import Hierarchy
 
 NO_VERTEX = -1
 """The vertex index that means "none" (or "myself", for a next hop)."""
 
-_PRIME = 2_147_483_647
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -68,6 +70,10 @@ class SimplicialComplex:
     triangle_mask: Bool[Array, "T"]
     vertex_mask: Bool[Array, "V"]
     component: Int32[Array, "V"]
+    green: Float[Array, "E E"] | None = None
+    """Inverse of the edge Laplacian off its kernel, where `prefactor` has put it."""
+    hierarchy: Hierarchy | None = None
+    """Coarser graphs that precondition the vertex Laplacian, where `prefactor` has put them."""
 
     @classmethod
     def from_edges(
@@ -87,22 +93,49 @@ class SimplicialComplex:
         pairs = _edge_array(edges)
         mask = _active_array(num_vertices, active)
         _check_edges(pairs, mask)
-        rows, edge_ids, signs = _cliques(pairs)
-        size = capacity or Capacity(num_vertices, len(pairs), len(rows))
-        _check_capacity(size, num_vertices, len(pairs), len(rows))
-        vertex_mask = _pad(mask, size.vertices)
-        fields = (
-            _pad(pairs[:, 0].astype(np.int32), size.edges),
-            _pad(pairs[:, 1].astype(np.int32), size.edges),
-            np.arange(size.edges) < len(pairs),
-            _pad(rows, size.triangles),
-            _pad(edge_ids, size.triangles),
-            _pad(signs, size.triangles),
-            np.arange(size.triangles) < len(rows),
-            vertex_mask,
-            _components(size.vertices, pairs),
+        return _assemble(num_vertices, pairs, mask, cliques(pairs), capacity)
+
+    def with_edges(
+        self,
+        added: Sequence[tuple[int, int]] | NDArray[np.integer] = (),
+        removed: Sequence[tuple[int, int]] | NDArray[np.integer] = (),
+        active: Sequence[bool] | NDArray[np.bool_] | None = None,
+    ) -> SimplicialComplex:
+        """The complex after some edges came and others went, at the same capacity. Host side.
+
+        Equal to `from_edges` on the edges that stay, in their order, followed by `added`; only triangles at
+        added edges are searched for. `removed` edges are named in either direction. `active` [capacity] says
+        which vertices exist from now on (None: as before). What `prefactor` prepared is dropped.
+
+        Raises as `from_edges`, and UnknownVertex for a removed edge that is not there.
+        """
+        size = Capacity(len(self.vertex_mask), len(self.edge_mask), len(self.triangle_mask))
+        mask = np.asarray(self.vertex_mask) if active is None else _active_array(size.vertices, active)
+        old, gone = (
+            np.stack([np.asarray(self.tail), np.asarray(self.head)], 1).astype(np.int64),
+            _edge_array(removed),
         )
-        return cls(*jax.device_put(fields))
+        keys = old.min(axis=1) * size.vertices + old.max(axis=1)
+        dropped = np.asarray(self.edge_mask) & np.isin(
+            keys, gone.min(axis=1) * size.vertices + gone.max(axis=1)
+        )
+        if np.count_nonzero(dropped) != len(gone):
+            raise UnknownVertex(f"{len(gone)} edges to remove, but {np.count_nonzero(dropped)} of them exist")
+        kept = np.asarray(self.edge_mask) & ~dropped
+        pairs = np.concatenate([old[kept], _edge_array(added)])
+        _check_edges(pairs, mask)
+        found = cliques(pairs, int(np.count_nonzero(kept)))
+        rows, place = np.asarray(self.triangle_edges), np.cumsum(kept) - 1
+        stay = np.flatnonzero(self.triangle_mask)
+        stay = stay[kept[rows[stay]].all(axis=1)]
+        together = Cliques(
+            np.concatenate([np.asarray(self.triangle_vertices)[stay], found.vertices]),
+            np.concatenate([place[rows[stay]].astype(np.int32), found.edges]),
+            np.concatenate([np.asarray(self.triangle_signs)[stay], found.signs]),
+        )
+        order = np.lexsort(together.vertices.T[::-1])
+        together = Cliques(together.vertices[order], together.edges[order], together.signs[order])
+        return _assemble(size.vertices, pairs, mask, together, size)
 
     @property
     def edges(self) -> NDArray[np.int32]:
@@ -138,7 +171,7 @@ class SimplicialComplex:
         labels = np.asarray(self.component)[np.asarray(self.vertex_mask)]
         b0 = len(np.unique(labels))
         kept = np.asarray(self.triangle_mask)
-        rank = _boundary_rank(np.asarray(self.triangle_edges)[kept], np.asarray(self.triangle_signs)[kept])
+        rank = boundary_rank(np.asarray(self.triangle_edges)[kept], np.asarray(self.triangle_signs)[kept])
         return b0, self.num_edges - self.num_vertices + b0 - rank
 
 
@@ -168,7 +201,8 @@ def restrict(
 ) -> SimplicialComplex:
     """The subcomplex on the vertices and edges kept: masks and components change, shapes do not. Traceable.
 
-    An edge stays when it is kept and both its ends stay, a triangle when its three edges stay.
+    An edge stays when it is kept and both its ends stay, a triangle when its three edges stay. What
+    `prefactor` prepared does not hold for a subcomplex and is dropped.
     """
     vertex_mask = c.vertex_mask if vertices is None else c.vertex_mask & vertices
     edge_mask = c.edge_mask & vertex_mask[c.tail] & vertex_mask[c.head]
@@ -176,16 +210,15 @@ def restrict(
     triangle_mask = c.triangle_mask
     if c.triangle_mask.shape[0]:
         triangle_mask = triangle_mask & edge_mask[c.triangle_edges].all(axis=1)
-    return SimplicialComplex(
-        tail=c.tail,
-        head=c.head,
+    return replace(
+        c,
         edge_mask=edge_mask,
-        triangle_vertices=c.triangle_vertices,
-        triangle_edges=c.triangle_edges,
         triangle_signs=jnp.where(triangle_mask[:, None], c.triangle_signs, 0).astype(jnp.int8),
         triangle_mask=triangle_mask,
         vertex_mask=vertex_mask,
         component=component_labels(c.tail, c.head, edge_mask, c.vertex_mask.shape[0]),
+        green=None,
+        hierarchy=None,
     )
 
 
@@ -249,69 +282,31 @@ def _check_capacity(size: Capacity, vertices: int, edges: int, triangles: int) -
             raise CapacityExceeded(f"{count} {name} exceed the capacity of {limit}; raise Capacity.{name}")
 
 
-def _cliques(
+def _assemble(
+    num_vertices: int,
     pairs: NDArray[np.int64],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int8]]:
-    """All 3-cliques u < v < w in lexicographic order, their edges (vw, uw, uv) and the boundary's signs."""
-    oriented = pairs[:, 0] < pairs[:, 1]
-    index: dict[tuple[int, int], int] = {}
-    above: dict[int, set[int]] = {}
-    low, high = pairs.min(axis=1).tolist(), pairs.max(axis=1).tolist()
-    for position, (u, v) in enumerate(zip(low, high, strict=True)):
-        index[u, v] = position
-        above.setdefault(u, set()).add(v)
-    nothing: set[int] = set()
-    found = [(u, v, w) for u in above for v in above[u] for w in above[u] & above.get(v, nothing)]
-    found.sort()
-    sides = [(index[v, w], index[u, w], index[u, v]) for u, v, w in found]
-    edge_ids = np.array(sides, np.int32).reshape(-1, 3)
-    boundary = np.array([1, -1, 1], np.int8)
-    signs = np.where(oriented[edge_ids], boundary, -boundary).astype(np.int8).reshape(-1, 3)
-    return np.array(found, np.int32).reshape(-1, 3), edge_ids, signs
-
-
-def _components(size: int, pairs: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Union-find with path halving; a component is labelled by its smallest vertex."""
-    parent = list(range(size))
-
-    def root(v: int) -> int:
-        while parent[v] != v:
-            parent[v] = parent[parent[v]]
-            v = parent[v]
-        return v
-
-    for u, v in pairs.tolist():
-        a, b = root(u), root(v)
-        parent[max(a, b)] = min(a, b)
-    return np.array([root(v) for v in range(size)], np.int32)
+    mask: NDArray[np.bool_],
+    found: Cliques,
+    capacity: Capacity | None,
+) -> SimplicialComplex:
+    """Check the counts against the capacity, pad, and move to the device."""
+    size = capacity or Capacity(num_vertices, len(pairs), len(found.vertices))
+    _check_capacity(size, num_vertices, len(pairs), len(found.vertices))
+    fields = (
+        _pad(pairs[:, 0].astype(np.int32), size.edges),
+        _pad(pairs[:, 1].astype(np.int32), size.edges),
+        np.arange(size.edges) < len(pairs),
+        _pad(found.vertices, size.triangles),
+        _pad(found.edges, size.triangles),
+        _pad(found.signs, size.triangles),
+        np.arange(size.triangles) < len(found.vertices),
+        _pad(mask, size.vertices),
+        components(size.vertices, pairs),
+    )
+    return SimplicialComplex(*jax.device_put(fields))
 
 
 def _pad(rows: NDArray[Scalar], length: int) -> NDArray[Scalar]:
     padded = np.zeros((length, *rows.shape[1:]), rows.dtype)
     padded[: len(rows)] = rows
     return padded
-
-
-def _boundary_rank(edge_ids: NDArray[np.int32], signs: NDArray[np.int8]) -> int:
-    """Rank of the triangle boundary by sparse column reduction (Zomorodian and Carlsson 2005).
-
-    Modulo a large prime, so exact unless the complex has torsion of that very order.
-    """
-    pivots: dict[int, dict[int, int]] = {}
-    for row, sign in zip(edge_ids.tolist(), signs.tolist(), strict=True):
-        column = dict(zip(row, sign, strict=True))
-        while column:
-            low = max(column)
-            pivot = pivots.get(low)
-            if pivot is None:
-                inverse = pow(column[low], -1, _PRIME)
-                pivots[low] = {e: value * inverse % _PRIME for e, value in column.items()}
-                break
-            factor = column[low]
-            for e, value in pivot.items():
-                rest = (column.get(e, 0) - factor * value) % _PRIME
-                if rest:
-                    column[e] = rest
-                else:
-                    column.pop(e, None)
-    return len(pivots)

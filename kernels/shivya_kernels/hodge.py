@@ -4,7 +4,7 @@ flow = d0 a + d1^T b + h (Lim, "Hodge Laplacians on Graphs", SIAM Review 2020; J
 "Statistical ranking and combinatorial Hodge theory", 2011). Signs are those of `complex`:
 (d0 a)(u -> v) = a_v - a_u, and d1 sums a flow around [u < v < w] with the edges' orientation. Unlike
 dense pseudo-inverses, which end at a few thousand edges, only products with d0 and d1 are formed above 128
-vertices.
+vertices. A complex that many flows are decomposed on is first passed through `prefactor`.
 
 Vectors of a padded complex may be passed unpadded. Results have the length passed; a result over another kind
 of cell is then unpadded too, unless the complex is traced and its count unknown: then it has capacity length.
@@ -45,6 +45,10 @@ class HodgeParts(NamedTuple):
     """Iterations (sum), relative residual (the larger) and status of the two solves."""
 
 
+Warm = HodgeParts | tuple[Float[ArrayLike, "V"] | None, Float[ArrayLike, "T"] | None]
+"""Where to start from: an earlier decomposition, or its potential and circulation."""
+
+
 def gradient(c: SimplicialComplex, potential: Float[ArrayLike, "V"]) -> Float[Array, "E"]:
     """d0: potential at the head minus potential at the tail. Raises DimensionMismatch."""
     potential = as_float(potential)
@@ -72,20 +76,22 @@ def decompose(
     *,
     tolerance: ArrayLike | None = None,
     max_iterations: ArrayLike = 1000,
-    warm: HodgeParts | None = None,
+    warm: Warm | None = None,
 ) -> HodgeParts:
     """Split a flow into gradient, curl and harmonic parts: mutually orthogonal, summing to the flow.
 
     The potential is solved for directly up to 128 vertices of capacity, by conjugate gradient above, as the
     circulation always is, to a relative residual of `tolerance` (default 1e-12 with up to 128 vertices and
-    1e-8 above; in float32 1e-6 and 1e-5). `warm` takes the parts of an earlier, similar flow as the start.
-    Differentiable, also on disconnected complexes and where tetrahedra make d1 d1^T singular.
+    1e-8 above; in float32 1e-6 and 1e-5). `warm` takes the parts of an earlier, similar flow as the start, or
+    its (potential, circulation), either of which may be None. On a complex with Green's operator
+    (`prefactor`) nothing is iterated, and these arguments play no part. Differentiable, also on disconnected
+    complexes and where tetrahedra make d1 d1^T singular.
 
     Returns HodgeParts. NOT_CONVERGED is set in info.status when max_iterations did not suffice; NaN or
     infinity in the flow gives zero parts and NON_FINITE_INPUT. Raises DimensionMismatch.
     """
     f = as_float(f)
-    start = None if warm is None else (warm.potential, warm.circulation)
+    start = (warm.potential, warm.circulation) if isinstance(warm, HodgeParts) else warm
     parts: HodgeParts = _decompose(c, f, tolerance, max_iterations, start, lengths(c, edges=[f]))
     return parts
 
@@ -95,7 +101,8 @@ def project_out_curl(
 ) -> Float[Array, "E"]:
     """The flow without its curl part: the same divergence, and no circulation around any triangle.
 
-    A flow that is not finite gives zero. Raises DimensionMismatch.
+    On a complex with Green's operator nothing is iterated. A flow that is not finite gives zero. Raises
+    DimensionMismatch.
     """
     f = as_float(f)
     result: Array = _project_out_curl(c, f, tolerance, lengths(c, edges=[f]))
@@ -123,12 +130,35 @@ def _decompose(
     f: Array,
     tolerance: ArrayLike | None,
     max_iterations: ArrayLike,
-    start: tuple[Array, Array] | None,
+    start: tuple[ArrayLike | None, ArrayLike | None] | None,
     out: Lengths,
 ) -> HodgeParts:
     finite, f = _admit(c, f)
+    if c.green is None:
+        a, b, info = _solve(c, f, tolerance, max_iterations, start or (None, None))
+    else:
+        a, b, info = _apply_green(c, c.green, f)
+    gradient_part, curl_part = laplacian.vertex_difference(c, a), laplacian.boundary(c, b)
+    return HodgeParts(
+        resize(gradient_part, out.edges),
+        resize(curl_part, out.edges),
+        resize(f - gradient_part - curl_part, out.edges),
+        resize(a, out.vertices),
+        resize(b, out.triangles),
+        info._replace(status=info.status | flag(~finite, Status.NON_FINITE_INPUT)),
+    )
+
+
+def _solve(
+    c: SimplicialComplex,
+    f: Array,
+    tolerance: ArrayLike | None,
+    max_iterations: ArrayLike,
+    start: tuple[ArrayLike | None, ArrayLike | None],
+) -> tuple[Array, Array, cg.SolveInfo]:
+    """Potential and circulation by one solve each."""
     tolerance = _tolerance(c, f) if tolerance is None else tolerance
-    a0, b0 = start if start is not None else (None, None)
+    a0, b0 = (None if x is None else as_float(x) for x in start)
     a, driven = laplacian.solve_laplacian(
         c,
         laplacian.net_inflow(c, f),
@@ -137,27 +167,47 @@ def _decompose(
         max_iterations=max_iterations,
     )
     b, turning = _solve_circulation(c, f, b0, tolerance, max_iterations)
-    gradient_part, curl_part = laplacian.vertex_difference(c, a), laplacian.boundary(c, b)
     info = cg.SolveInfo(
         driven.iterations + turning.iterations,
         jnp.maximum(driven.residual, turning.residual),
-        driven.status | turning.status | flag(~finite, Status.NON_FINITE_INPUT),
+        driven.status | turning.status,
     )
-    return HodgeParts(
-        resize(gradient_part, out.edges),
-        resize(curl_part, out.edges),
-        resize(f - gradient_part - curl_part, out.edges),
-        resize(a, out.vertices),
-        resize(_of_least_norm(c, b), out.triangles),
-        info,
-    )
+    return a, _of_least_norm(c, b), info
+
+
+def _apply_green(c: SimplicialComplex, green: Array, f: Array) -> tuple[Array, Array, cg.SolveInfo]:
+    """Potential d0^T G f and circulation d1 G f."""
+    exact = f.astype(green.dtype)
+    x = jnp.where(c.edge_mask, green @ exact, 0)
+    a, b = laplacian.net_inflow(c, x), laplacian.circulation(c, x)
+    rest = exact - laplacian.vertex_difference(c, a) - laplacian.boundary(c, b)
+    # Rounding of the flow itself is no fault of the solve, however small the driven or turning part is.
+    noise = 16 * float(np.finfo(f.dtype).eps) * jnp.linalg.norm(exact)
+    limit = cg.default_tolerance(f.dtype)
+
+    def relative(left: Array, right: Array) -> Array:
+        scale = jnp.maximum(jnp.linalg.norm(right), noise / limit)
+        ratio: Array = jnp.linalg.norm(left) / jnp.where(scale > 0, scale, 1)
+        return ratio
+
+    residual = jax.lax.stop_gradient(
+        jnp.maximum(
+            relative(laplacian.net_inflow(c, rest), laplacian.net_inflow(c, exact)),
+            relative(laplacian.circulation(c, rest), laplacian.circulation(c, exact)),
+        )
+    ).astype(f.dtype)
+    info = cg.SolveInfo(jnp.int32(0), residual, flag(residual > limit, Status.NOT_CONVERGED))
+    return a.astype(f.dtype), b.astype(f.dtype), info
 
 
 @partial(jax.jit, static_argnames="out")
 def _project_out_curl(c: SimplicialComplex, f: Array, tolerance: ArrayLike | None, out: Lengths) -> Array:
     _, f = _admit(c, f)
     tolerance = _tolerance(c, f) if tolerance is None else tolerance
-    b, _ = _solve_circulation(c, f, None, tolerance, 1000)
+    if c.green is None:
+        b, _ = _solve_circulation(c, f, None, tolerance, 1000)
+    else:
+        _, b, _ = _apply_green(c, c.green, f)
     return resize(f - laplacian.boundary(c, b), out.edges)
 
 
@@ -180,9 +230,11 @@ def _solve_circulation(
     """d1 d1^T b = d1 f: singular beside tetrahedra, but the right-hand side is in its range."""
     rounding = 16 * float(np.finfo(f.dtype).eps) * jnp.linalg.norm(f)
     return cg.solve(
-        lambda b: laplacian.circulation(c, laplacian.boundary(c, b)),
+        laplacian.triangle_laplacian(c),
         laplacian.circulation(c, f),
-        start=None if start is None else resize(start, c.triangle_mask.shape[0]),
+        start=None
+        if start is None
+        else jnp.where(c.triangle_mask, resize(start, c.triangle_mask.shape[0]), 0),
         tolerance=tolerance,
         max_iterations=max_iterations,
         noise=rounding,

@@ -1,19 +1,40 @@
-"""Cholesky factors that never fail silently: ridge once, then the identity, each with its status bit."""
+"""Cholesky factors that never fail silently: ridge once, then the identity, each with its status bit.
+
+Compiled code reads the bits. A person at a prompt inverts with ``inverse_stable`` and asks
+``last_stabilization_event`` what had to be done, as in the seeds' stability helpers.
+"""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
+from jax.scipy.linalg import cho_solve, solve_triangular
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, UInt32
 
-from shivya_kernels.status import Status, flag
+from shivya_kernels.shapes import as_float
+from shivya_kernels.status import Status, describe, flag
 
 RIDGE = 1e-6
 """What is added to the diagonal of a singular or indefinite matrix, exactly once."""
+
+
+class StabilizationEvent(NamedTuple):
+    """What ``inverse_stable`` had to do to a matrix, and what its owner can do about it."""
+
+    status: Status
+    size: int
+    """Rows of the matrix."""
+    remedies: tuple[str, ...]
+    """One line per status bit."""
+
+
+_last_event: ContextVar[StabilizationEvent | None] = ContextVar("last_stabilization_event", default=None)
+# A context variable starts empty in every thread, so no thread reads another's record.
 
 
 class Stabilised(NamedTuple):
@@ -40,6 +61,35 @@ def stabilise(matrix: Float[Array, "D D"]) -> Stabilised:
     factor = jnp.where(regular, plain, jnp.where(repaired, helped, eye))
     status = flag(~regular, Status.SINGULAR_MATRIX) | flag(~regular & ~repaired, Status.STABILIZATION_FAILED)
     return Stabilised(chosen, _with_derivative(chosen, factor), status)
+
+
+@jax.jit
+def inverse(matrix: Float[ArrayLike, "D D"]) -> tuple[Float[Array, "D D"], UInt32[Array, ""]]:
+    """Inverse of the positive definite stand-in for a symmetric matrix, and its status bits. Reads the lower
+    triangle."""
+    found = stabilise(as_float(matrix))
+    return cho_solve(
+        (found.factor, True), jnp.eye(found.factor.shape[0], dtype=found.factor.dtype)
+    ), found.status
+
+
+def inverse_stable(matrix: Float[ArrayLike, "D D"]) -> Float[Array, "D D"]:
+    """``inverse`` for the host: what had to be done to the matrix is kept for ``last_stabilization_event``.
+
+    Raises TypeError inside ``jit``, ``vmap`` or ``grad``, where ``inverse`` returns the bits instead.
+    """
+    if isinstance(matrix, jax.core.Tracer):
+        raise TypeError("inverse_stable keeps a record on the host; inside jit, vmap or grad call inverse")
+    result: Array
+    result, bits = inverse(matrix)
+    if status := Status(int(bits)):
+        _last_event.set(StabilizationEvent(status, result.shape[0], describe(status)))
+    return result
+
+
+def last_stabilization_event() -> StabilizationEvent | None:
+    """This thread's latest ``inverse_stable`` that had to stabilise; None if there was none. Host side."""
+    return _last_event.get()
 
 
 def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:

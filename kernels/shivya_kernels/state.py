@@ -8,88 +8,45 @@ masks and numbers but never a shape, and a compiled step is compiled once:
 * ``Observation``: one consistent look at the neighbourhood, made on the host.
 * ``Info``: what a person, a metric or the daemon reads from the tick.
 
-Letters: V vertices, E edges, T triangles, D belief dimensions (all padded to the capacity).
+The state crosses as twelve arrays, since each one costs at every call. Inside the step it is ``Memory``, the
+same numbers under their names.
+
+Letters: V vertices, E edges, T triangles, D belief dimensions, S senses, I instructions (all padded to the
+capacity), N prediction errors remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from shivya_kernels.complex import Capacity, SimplicialComplex
-from shivya_kernels.flow import Placement
+from shivya_kernels import prediction
+from shivya_kernels.cells import Cells
+from shivya_kernels.growth import RECENT, GrowthState
+from shivya_kernels.info import Info
+from shivya_kernels.morphic import Program
+from shivya_kernels.observation import Observation
+from shivya_kernels.params import Params, float_dtype
 
+__all__ = ["Info", "Memory", "Observation", "Params", "State", "float_dtype", "pack", "unpack"]
 
-def float_dtype() -> jnp.dtype[Any]:
-    """The float type in force: float64 where x64 is enabled, else float32."""
-    return jnp.dtype(jnp.result_type(float))
+_FREE_ENERGY, _ACTIVATOR, _INHIBITOR, _REFRACTORY, _IDLE, _ENERGIES = range(6)
+"""Columns of ``State.vertex``; the recent free energies take the rest."""
 
+_KNOWN, _STAGE, _ACTION, _SEEN, _TRIAL, _REST = range(6)
+"""Columns of ``State.marks``."""
 
-def _scalar(value: float) -> Callable[[], Array]:
-    return lambda: jnp.asarray(value, float_dtype())
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Params:
-    """Everything ``tune`` may change: scalar leaves in the float type in force when built."""
-
-    # L0: placement and repair.
-    gap: Float[Array, ""] = field(default_factory=_scalar(0.05))
-    """Seconds a move must gain beyond the hop itself."""
-    slope_window: Float[Array, ""] = field(default_factory=_scalar(0.05))
-    """Width in seconds of the band of waiting times that the advertised slope averages over."""
-    horizon: Float[Array, ""] = field(default_factory=_scalar(1.0))
-    """Seconds over which a balancing flow is shown as a rate."""
-
-    # L1: beliefs.
-    prior_variance: Float[Array, ""] = field(default_factory=_scalar(10.0))
-    """Variance of the belief about a vertex never seen."""
-    forgetting: Float[Array, ""] = field(default_factory=_scalar(1e-3))
-    """Share of the way back to the broad prior that a covariance goes per tick (process noise)."""
-    sensor_variance: Float[Array, ""] = field(default_factory=_scalar(0.01))
-    """Sigma_s0 = sensor_variance I: the noise no attention removes."""
-    attention: Float[Array, ""] = field(default_factory=_scalar(4.6))
-    """W at full attention (a = 1): each channel adds variance exp(-attention)."""
-
-    # L3: conductance.
-    thickness_rate: Float[Array, ""] = field(default_factory=_scalar(0.05))
-    """Per second, how fast a link's thickness follows its use."""
-
-    # L4: form (Gierer-Meinhardt) and the stress that feeds it.
-    diffusion_u: Float[Array, ""] = field(default_factory=_scalar(0.01))
-    """Diffusion of the activator, per second."""
-    diffusion_v: Float[Array, ""] = field(default_factory=_scalar(0.1))
-    """Diffusion of the inhibitor, per second."""
-    production: Float[Array, ""] = field(default_factory=_scalar(0.1))
-    """a: basal production of the activator, per second."""
-    activator_decay: Float[Array, ""] = field(default_factory=_scalar(1.0))
-    """b: decay of the activator, per second."""
-    inhibitor_growth: Float[Array, ""] = field(default_factory=_scalar(1.0))
-    """c: production of the inhibitor by the activator, per second."""
-    inhibitor_decay: Float[Array, ""] = field(default_factory=_scalar(1.0))
-    """d: decay of the inhibitor, per second."""
-    stress_gain: Float[Array, ""] = field(default_factory=_scalar(2.0))
-    """Source of activator per second at full stress; at rest u rises by stress_gain * stress / b."""
-    stress_wait: Float[Array, ""] = field(default_factory=_scalar(1.0))
-    """Seconds of queueing that count as half of full stress."""
-    novelty: Float[Array, ""] = field(default_factory=_scalar(5.0))
-    """Free energy (nats) above which an observation is a surprise."""
-    surprise_scale: Float[Array, ""] = field(default_factory=_scalar(20.0))
-    """Nats above ``novelty`` that count as half of full stress."""
-    tick_seconds: Float[Array, ""] = field(default_factory=_scalar(0.1))
-    """Seconds of thickness and form that pass per tick."""
+_ERRORS = prediction.LAGS + 1
+"""First row of ``State.memory`` that is a prediction error; recent senses and their slow mean come before."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class State:
-    """What the next tick needs; made by ``step.init``, replaced by ``step.step``."""
+    """What the next tick needs, packed; made by ``step.init``, replaced by ``step.step``."""
 
     key: PRNGKeyArray
     """Random key, split at each tick."""
@@ -99,6 +56,43 @@ class State:
     """Posterior mean of each vertex's belief."""
     covariance: Float[Array, "V D D"]
     """Its covariance."""
+    vertex: Float[Array, "V 8"]
+    """Free energy, activator, inhibitor, refractory and idle seconds, the last three free energies."""
+    marks: Int[Array, "V 6"]
+    """Known, stage of the cell, action, errors seen, dimension on trial, rest."""
+    memory: Float[Array, "V M S"]
+    """The last four senses, their slow mean, and a ring of prediction errors."""
+    coupling: Float[Array, "V S D"]
+    """Columns of the grown dimensions."""
+    thickness: Float[Array, "E"]
+    """Thickness of each link, in [1, 2)."""
+    circulation: Float[Array, "T"]
+    """Last curl potential: the warm start of the next curl solve."""
+    code: Int[Array, "S I+1 3"]
+    """Program that predicts each sense; its length stands in the row after the last instruction."""
+    constants: Float[Array, "S I"]
+    """Constants of the programs."""
+
+    @property
+    def known(self) -> Bool[Array, "V"]:
+        """The slot held a belief at the end of the last tick."""
+        return self.marks[..., _KNOWN] != 0
+
+    @property
+    def laws(self) -> Program:
+        """The program of each sense, stacked [S]."""
+        return Program(self.code[..., :-1, :], self.constants, self.code[..., -1, 0])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Memory:
+    """A ``State`` unpacked. Fields of the same name are the same."""
+
+    key: PRNGKeyArray
+    tick: Int[Array, ""]
+    mean: Float[Array, "V D"]
+    covariance: Float[Array, "V D D"]
     known: Bool[Array, "V"]
     """The slot held a belief at the end of the last tick."""
     free_energy: Float[Array, "V"]
@@ -107,140 +101,70 @@ class State:
     """u of the form."""
     inhibitor: Float[Array, "V"]
     """v of the form."""
+    action: Int[Array, "V"]
+    """``policy.Action`` in force."""
+    cells: Cells
+    """Stages and clocks of this node's cells."""
+    growth: GrowthState
+    """Grown dimensions, and what decides about them."""
+    history: prediction.Memory
+    """What was sensed of late."""
     thickness: Float[Array, "E"]
-    """Thickness of each link, in [1, 2)."""
     circulation: Float[Array, "T"]
-    """Last curl potential: the warm start of the next curl solve."""
+    laws: Program
+    """Program that predicts each sense, stacked [S]."""
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Observation:
-    """One look at the neighbourhood of ``self_vertex``. Jobs, seconds and jobs per second throughout.
-
-    A value that is not finite is never used: its vertex counts as unseen this tick, its edge as unknown, and
-    ``NON_FINITE_INPUT`` is set.
-    """
-
-    complex: SimplicialComplex
-    self_vertex: Int[Array, ""]
-    """The vertex of this node's own queue."""
-    own: Bool[Array, "V"]
-    """Cells of this node, ``self_vertex`` among them."""
-    queue: Float[Array, "V"]
-    """Jobs held (waiting and in service)."""
-    servers: Float[Array, "V"]
-    """Jobs served at the same time."""
-    service_rate: Float[Array, "V"]
-    """Jobs per second of all servers together; 0 = the vertex does not offer the service."""
-    arrival_rate: Float[Array, "V"]
-    """Jobs per second arriving from outside."""
-    cpu: Float[Array, "V"]
-    """Share of the processor in use, 0 to 1."""
-    memory: Float[Array, "V"]
-    """Share of the memory in use, 0 to 1."""
-    network: Float[Array, ""]
-    """Bytes per second on this node's interfaces."""
-    potential: Float[Array, "V"]
-    """Advertised potential W in seconds, as seen from here (split horizon applied)."""
-    slope: Float[Array, "V"]
-    """Advertised seconds of waiting that one more job adds, as seen from here."""
-    own_sent: Float[Array, "V"]
-    """Jobs sent there and not yet acknowledged."""
-    live: Bool[Array, "V"]
-    """Heard from within the TTL: a candidate for placement and repair."""
-    hop: Float[Array, "V"]
-    """Seconds a job takes to get there."""
-    rtt: Float[Array, "E"]
-    """Round trip time of the link, seconds."""
-    bandwidth: Float[Array, "E"]
-    """Bandwidth score of the link, 0 to 1."""
-    remote_conductance: Float[Array, "E"]
-    """Conductance that the other end advertises; negative = unknown."""
-    traffic: Float[Array, "E"]
-    """Reported offload, jobs per second, positive from tail to head."""
-    sensed: Bool[Array, "V"]
-    """Vertices with fresh data this tick."""
-
-    @classmethod
-    def empty(cls, capacity: Capacity) -> Observation:
-        """An observation of nobody: every mask false, every number at rest, in the float type in force."""
-        dtype = float_dtype()
-        vertex, edge = jnp.zeros(capacity.vertices, dtype), jnp.zeros(capacity.edges, dtype)
-        nobody = jnp.zeros(capacity.vertices, bool)
-        return cls(
-            complex=SimplicialComplex.from_edges(
-                capacity.vertices, [], capacity, active=[False] * capacity.vertices
-            ),
-            self_vertex=jnp.zeros((), jnp.int32),
-            own=nobody,
-            queue=vertex,
-            servers=vertex + 1,
-            service_rate=vertex,
-            arrival_rate=vertex,
-            cpu=vertex,
-            memory=vertex,
-            network=jnp.zeros((), dtype),
-            potential=vertex,
-            slope=vertex,
-            own_sent=vertex,
-            live=nobody,
-            hop=vertex,
-            rtt=edge,
-            bandwidth=edge + 1,
-            remote_conductance=edge - 1,
-            traffic=edge,
-            sensed=nobody,
-        )
+def unpack(state: State) -> Memory:
+    """The numbers of a state under their names."""
+    vertex, marks, memory = state.vertex, state.marks, state.memory
+    return Memory(
+        key=state.key,
+        tick=state.tick,
+        mean=state.mean,
+        covariance=state.covariance,
+        known=state.known,
+        free_energy=vertex[:, _FREE_ENERGY],
+        activator=vertex[:, _ACTIVATOR],
+        inhibitor=vertex[:, _INHIBITOR],
+        action=marks[:, _ACTION],
+        cells=Cells(marks[:, _STAGE].astype(jnp.int8), vertex[:, _REFRACTORY], vertex[:, _IDLE]),
+        growth=GrowthState(
+            errors=memory[:, _ERRORS:],
+            energies=vertex[:, _ENERGIES : _ENERGIES + RECENT],
+            coupling=state.coupling,
+            seen=marks[:, _SEEN],
+            trial=marks[:, _TRIAL],
+            rest=marks[:, _REST],
+        ),
+        history=prediction.Memory(
+            jnp.moveaxis(memory[:, : prediction.LAGS], 1, 0), memory[:, prediction.LAGS]
+        ),
+        thickness=state.thickness,
+        circulation=state.circulation,
+        laws=state.laws,
+    )
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Info:
-    """What one tick found; nothing here is needed by the next."""
-
-    # L1
-    free_energy: Float[Array, ""]
-    """Collective free energy: the sum over active vertices, nats."""
-    vertex_free_energy: Float[Array, "V"]
-    """Free energy of each active vertex at its latest observation, 0 elsewhere."""
-    beliefs: Float[Array, "V D"]
-    """Posterior means: log1p of the waiting seconds, utilisation, cpu, memory, then unused dimensions."""
-    waiting: Float[Array, "V"]
-    """A: expected seconds in the system of a job arriving now; 0 where the service is not offered."""
-    # L3
-    conductance: Float[Array, "E"]
-    """Symmetric conductance of each link."""
-    entropy_production: Float[Array, ""]
-    """Onsager entropy production of the belief differences, >= 0."""
-    # L0
-    placement: Placement
-    """Where a job that arrives now should go, and what this node advertises."""
-    flow: Float[Array, "E"]
-    """Balancing flow in jobs, positive from tail to head."""
-    recommended: Float[Array, "E"]
-    """The same as a rate over the horizon, jobs per second."""
-    release: Int[Array, "V"]
-    """Whole jobs this node should hand over to each vertex now."""
-    gradient: Float[Array, "E"]
-    """Part of the reported traffic that runs from high to low, jobs per second."""
-    curl: Float[Array, "E"]
-    """Part that goes round filled triangles."""
-    harmonic: Float[Array, "E"]
-    """Part that goes round holes."""
-    curl_norm: Float[Array, ""]
-    """Euclidean norm of the curl part."""
-    harmonic_norm: Float[Array, ""]
-    """Euclidean norm of the harmonic part."""
-    iterations: Int[Array, ""]
-    """Iterations of the iterative solves of this tick."""
-    # L4
-    activator: Float[Array, "V"]
-    """u of each active vertex; above 2 a cell may split."""
-    inhibitor: Float[Array, "V"]
-    """v of each active vertex."""
-    stress: Float[Array, "V"]
-    """What fed the activator, 0 to 1."""
-    # all
-    status: UInt32[Array, ""]
-    """Status bits of all layers; ``status.describe`` names the remedies."""
+def pack(memory: Memory) -> State:
+    """The inverse of ``unpack``."""
+    m, dtype = memory, memory.mean.dtype
+    singles = (m.free_energy, m.activator, m.inhibitor, m.cells.refractory, m.cells.idle)
+    marks = (m.known, m.cells.stage, m.action, m.growth.seen, m.growth.trial, m.growth.rest)
+    ends = jnp.zeros((m.laws.code.shape[0], 1, 3), jnp.int32).at[:, 0, 0].set(m.laws.length)
+    return State(
+        key=m.key,
+        tick=m.tick,
+        mean=m.mean,
+        covariance=m.covariance,
+        vertex=jnp.concatenate([jnp.stack(singles, axis=1), m.growth.energies], axis=1).astype(dtype),
+        marks=jnp.stack([mark.astype(jnp.int32) for mark in marks], axis=1),
+        memory=jnp.concatenate(
+            [jnp.moveaxis(m.history.recent, 0, 1), m.history.slow[:, None], m.growth.errors], axis=1
+        ),
+        coupling=m.growth.coupling,
+        thickness=m.thickness,
+        circulation=m.circulation,
+        code=jnp.concatenate([m.laws.code, ends], axis=1),
+        constants=m.laws.constants,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from shivya_kernels import beliefs
-from shivya_kernels.linalg import stabilise
+from shivya_kernels.linalg import inverse, inverse_stable, last_stabilization_event, stabilise
 from shivya_kernels.status import Status
 
 FIELDS = ("mu_prior", "sigma_prior", "G", "sigma_s0", "W", "m", "mu_pref", "sigma_pref")
@@ -177,6 +178,71 @@ def test_stabilisation_ladder(matrix: list[list[float]], bits: int, diagonal: li
     assert int(found.status) == bits
     np.testing.assert_allclose(np.diagonal(found.matrix), diagonal, rtol=1e-12)
     np.testing.assert_allclose(found.factor @ found.factor.T, found.matrix, rtol=1e-12, atol=1e-15)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_prediction_is_the_marginal_of_the_model(seed: int) -> None:
+    agent, rng = random_agent(seed), np.random.default_rng(seed + 1)
+    observation, action = rng.normal(size=4), 0.3 * rng.normal(size=2)
+    mean, covariance = beliefs.predict(agent, action)
+    evidence = multivariate_normal(np.asarray(mean), np.asarray(covariance)).logpdf(observation)
+    found = beliefs.infer(agent, observation, action)
+    np.testing.assert_allclose(found.free_energy, -evidence, rtol=1e-9)
+    assert np.isfinite(beliefs.predict(agent, [np.nan, np.inf])[1]).all()
+
+
+def test_prediction_uses_the_ridged_prior() -> None:
+    singular = agent_of(next(case for case in CASES if case["prior_singular"]))
+    action = np.zeros(singular.W.shape[1])
+    mean, covariance = beliefs.predict(singular, action)
+    prior = np.asarray(singular.sigma_prior) + 1e-6 * np.eye(len(singular.mu_prior))
+    noise = np.asarray(singular.sigma_s0) + np.eye(len(covariance))
+    np.testing.assert_allclose(covariance, singular.G @ prior @ singular.G.T + noise, rtol=1e-14)
+    np.testing.assert_allclose(mean, singular.G @ singular.mu_prior, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected", "bits"),
+    [
+        ([[2.0, 1.0], [1.0, 3.0]], [[0.6, -0.2], [-0.2, 0.4]], 0),
+        ([[4.0, 0.0], [0.0, 0.0]], [[1 / 4.000001, 0.0], [0.0, 1e6]], Status.SINGULAR_MATRIX),
+        ([[1.0, 2.0], [2.0, 1.0]], np.eye(2), Status.SINGULAR_MATRIX | Status.STABILIZATION_FAILED),
+    ],
+)
+def test_inverse_says_what_it_had_to_do(matrix: Any, expected: Any, bits: int) -> None:
+    found, status = inverse(matrix)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+    assert int(status) == bits
+    batch, flags = jax.vmap(inverse)(jnp.asarray([matrix, np.eye(2)]))
+    np.testing.assert_array_equal(batch[1], np.eye(2))
+    assert flags.tolist() == [bits, 0]
+    assert np.isfinite(jax.grad(lambda m: inverse(m)[0].sum())(jnp.asarray(matrix))).all()
+
+
+def test_the_last_stabilisation_is_remembered_by_the_thread_that_made_it() -> None:
+    def in_turn() -> list[Any]:
+        """What a fresh thread reads before, after a clean matrix, a singular, an indefinite, a clean one."""
+        read = [last_stabilization_event()]
+        for matrix in (np.eye(2), np.zeros((3, 3)), [[1.0, 2.0], [2.0, 1.0]], np.eye(2)):
+            with jax.enable_x64(True):
+                inverse_stable(matrix)
+            read.append(last_stabilization_event())
+        return read
+
+    mine = last_stabilization_event()
+    with ThreadPoolExecutor(1) as thread:
+        none, still_none, singular, indefinite, after = thread.submit(in_turn).result()
+    assert last_stabilization_event() is mine
+    assert none is None
+    assert still_none is None
+    assert (singular.status, singular.size) == (Status.SINGULAR_MATRIX, 3)
+    assert indefinite.status == Status.SINGULAR_MATRIX | Status.STABILIZATION_FAILED
+    assert "full rank" in singular.remedies[0]
+    assert len(indefinite.remedies) == 2
+    assert after is indefinite
+    with pytest.raises(TypeError, match="call inverse"):
+        jax.jit(inverse_stable)(np.eye(2))
 
 
 def test_derivative_of_the_factor_matches_finite_differences_and_survives_the_ridge() -> None:

@@ -130,6 +130,38 @@ def test_restricting_equals_building_the_smaller_complex() -> None:
     assert (cut.num_edges, cut.num_triangles, cut.betti) == (4, 1, (2, 0))
 
 
+@given(graphs(), st.data())
+@settings(deadline=None)
+def test_changing_edges_equals_building_anew(
+    graph: tuple[int, list[tuple[int, int]]], data: st.DataObject
+) -> None:
+    n, edges = graph
+    removed = data.draw(st.lists(st.sampled_from(edges), unique=True)) if edges else []
+    stay = [edge for edge in edges if edge not in removed]
+    absent = [p for p in combinations(range(n), 2) if p not in stay and p[::-1] not in stay]
+    added = data.draw(st.lists(st.sampled_from(absent), unique=True)) if absent else []
+    size = Capacity(9, 36, 84)
+    changed = SimplicialComplex.from_edges(n, edges, size, [True] * n).with_edges(
+        added, [e[::-1] for e in removed]
+    )
+    built = SimplicialComplex.from_edges(n, stay + added, size)
+    for one, other in zip(jax.tree.leaves(changed), jax.tree.leaves(built), strict=True):
+        assert_array_equal(one, other)
+
+
+def test_changing_edges_of_a_restricted_complex() -> None:
+    c = SimplicialComplex.from_edges(5, BOWTIE, Capacity(6, 8, 4))
+    part = restrict(c, vertices=jnp.array([True, True, True, False, True, False]))
+    changed = part.with_edges([(4, 0), (5, 4)], [(1, 0)], [True] * 3 + [False] + [True] * 2)
+    assert changed.edges.tolist() == [[1, 2], [0, 2], [2, 4], [4, 0], [5, 4]]
+    assert changed.triangles.tolist() == [[0, 2, 4]]
+    assert_array_equal(np.asarray(changed.triangle_edges)[0], [2, 3, 1])
+    with pytest.raises(UnknownVertex, match="1 edges to remove, but 0 of them exist"):
+        part.with_edges(removed=[(2, 3)])
+    with pytest.raises(ValueError, match="duplicate"):
+        part.with_edges([(2, 1)])
+
+
 def test_complexes_are_pytrees_that_trace_and_stack() -> None:
     size = Capacity(6, 8, 4)
     pair = [SimplicialComplex.from_edges(n, edges, size) for n, edges in ((5, BOWTIE), (3, [(0, 1)]))]

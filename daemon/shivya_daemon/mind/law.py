@@ -8,25 +8,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from shivya_daemon.mind.observe import HostLoad, Observed, Observer
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.verdict import EdgeVerdict, Verdict
 from shivya_daemon.world import Vertex, World
-from shivya_kernels import conductance, step
+from shivya_kernels import step
 from shivya_kernels.complex import NO_VERTEX, Capacity
+from shivya_kernels.policy import Action
 from shivya_kernels.state import Info, Observation, Params, State
 from shivya_kernels.status import Status, describe
 
 CAPACITY = Capacity(vertices=64, edges=256, triangles=512, beliefs=8, program=32)
 
 
-def _tick(params: Params, state: State, observation: Observation) -> tuple[State, Info, Float[Array, "E"]]:
-    advertised = conductance.advertised(state.thickness, observation.bandwidth, observation.rtt)
-    state, info = step.step(params, state, observation)
-    return state, info, advertised
+def _tick(params: Params, state: State, observation: Observation) -> tuple[State, Info]:
+    ticked: tuple[State, Info] = step.step(params, state, observation)
+    return ticked
 
 
 _compiled_tick = jax.jit(_tick, donate_argnums=1)  # the old state is never looked at again
@@ -75,8 +74,8 @@ class Law:
         if seen.moved is not None:
             thickness = _carry(np.asarray(service.state.thickness), seen.moved)
             service.state = replace(service.state, thickness=jnp.asarray(thickness))
-        service.state, info, advertised = _compiled_tick(self._params, service.state, seen.observation)
-        return _verdict(world, seen, *jax.device_get((info, advertised)))
+        service.state, info = _compiled_tick(self._params, service.state, seen.observation)
+        return _verdict(world, seen, jax.device_get(info))
 
 
 def _carry(old: NDArray[Any], moved: NDArray[np.int32]) -> NDArray[Any]:
@@ -84,7 +83,7 @@ def _carry(old: NDArray[Any], moved: NDArray[np.int32]) -> NDArray[Any]:
     return np.where(moved >= 0, old[np.maximum(moved, 0)], 1.0)
 
 
-def _verdict(world: World, seen: Observed, info: Info, advertised: NDArray[np.float64]) -> Verdict:
+def _verdict(world: World, seen: Observed, info: Info) -> Verdict:
     by_slot = {slot: node for node, slot in seen.slots.items()}
     placement = info.placement
     hop = int(placement.next_hop)
@@ -110,7 +109,7 @@ def _verdict(world: World, seen: Observed, info: Info, advertised: NDArray[np.fl
                 float(info.flow[i]),
                 float(info.recommended[i]),
                 float(info.conductance[i]),
-                float(advertised[i]),
+                float(info.advertised[i]),
             )
             for i, link in enumerate(seen.links)
         ),
@@ -121,5 +120,13 @@ def _verdict(world: World, seen: Observed, info: Info, advertised: NDArray[np.fl
         belief=tuple(float(x) for x in info.beliefs[0]),
         activator=float(info.activator[0]),
         inhibitor=float(info.inhibitor[0]),
+        action=Action(int(info.action[0])).name.lower(),
+        dimensions=int(info.dimensions[0]),
+        would_split=int(info.parent) == 0,
+        shares={
+            v.id: share
+            for v in (world.own, *neighbours)
+            if (share := float(info.shares[seen.slots[v.id]])) > 0.0
+        },
         status=describe(status),
     )

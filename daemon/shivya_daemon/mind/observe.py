@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shivya_daemon.mind.slots import SlotMap
+from shivya_daemon.mind.slots import OWN_SLOTS, SlotMap
 from shivya_daemon.world import Link, Vertex, World
 from shivya_kernels.complex import Capacity, CapacityExceeded, SimplicialComplex
+from shivya_kernels.prefactor import prefactor
 from shivya_kernels.state import Observation
 
 UNKNOWN = -1.0  # of a remote conductance
@@ -51,7 +52,7 @@ class Observer:
 
     def __post_init__(self) -> None:
         self._map = SlotMap(self.capacity.vertices)
-        self._complex = Observation.empty(self.capacity).complex
+        self._complex = prefactor(Observation.empty(self.capacity).complex)
 
     def observe(self, world: World, host: HostLoad) -> Observed:
         """Return the arrays for `world`; what does not fit the capacity is left out, farthest first."""
@@ -80,8 +81,8 @@ class Observer:
             active = np.zeros(self.capacity.vertices, bool)
             active[list(key[0])] = True
             try:
-                self._complex = SimplicialComplex.from_edges(
-                    self.capacity.vertices, list(pairs), self.capacity, active
+                self._complex = prefactor(
+                    SimplicialComplex.from_edges(self.capacity.vertices, list(pairs), self.capacity, active)
                 )
                 break
             except CapacityExceeded:  # triangles: thin out from the far end until they fit
@@ -121,6 +122,7 @@ class Observer:
         arrays: dict[str, Any] = {
             "self_vertex": np.int32(0),
             "own": own,
+            "slots": (np.arange(size) < OWN_SLOTS) & ~own,
             "queue": per_vertex([v.queue for v in vertices]),
             "servers": per_vertex([v.servers for v in vertices], 1.0),
             "service_rate": per_vertex([v.service_rate for v in vertices]),
