@@ -1,8 +1,8 @@
 """Does L2's law foretell what a daemon senses next better than "same as last time"?
 
-Each law is fitted on the first two thirds of a trace and judged on the last third, which nothing else sees. The
-traces are of four daemons that ran for 32 minutes under different rhythms of load (record_traces.py). With the
-flag `--from DIR` the records of another run are taken, and their senses kept in benchmarks/data.
+Each law is fitted on the first two thirds of a trace and judged on the last third, which nothing else sees.
+The traces are of four daemons that ran for 32 minutes under different rhythms of load (record_traces.py). The
+flag `--from DIR` takes the records of another run and keeps their senses in benchmarks/data.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
                         "trace": name,
                         "minutes": round(len(trace) / 600, 1),
                         "sense": label,
-                        "error ratio": round(float(ratio[sense]), 3),
+                        "error_ratio": round(float(ratio[sense]), 3),
                         "law": formula.text(law, names(SENSES)),
                     }
                 )

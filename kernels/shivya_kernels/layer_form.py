@@ -54,7 +54,7 @@ def form(
         refractory_seconds=params.refractory_seconds,
         patience_seconds=params.patience_seconds,
     )
-    lived = _reconcile(state.cells, mine, places)
+    lived = _reconcile(state.cells, mine, places, params.tick_seconds)
     stress = _stress(params, observation, believed)
     u, v, status = _react(params, state, observation, stress, lived, places, first, rules)
     after, found = cells.develop(
@@ -77,14 +77,16 @@ def form(
     return state, Formed(stress, found, drain, status)
 
 
-def _reconcile(known: Cells, mine: Bool[Array, "V"], places: Bool[Array, "V"]) -> Cells:
+def _reconcile(
+    known: Cells, mine: Bool[Array, "V"], places: Bool[Array, "V"], tick: Float[Array, ""]
+) -> Cells:
     """The stages, as far as the host's cells bear them out.
 
     A cell that the host has started is active. One that it does not have is the child of a split, for as long
-    as it is refractory, or gone.
+    as it is refractory, or gone. `tick` is seconds.
     """
     born = mine & (known.stage == Stage.FREE)
-    child = places & ~mine & known.active & (known.refractory > 0.0)
+    child = places & ~mine & known.active & (known.refractory > tick)
     stage = jnp.where(born, Stage.ACTIVE, jnp.where(mine | child, known.stage, Stage.FREE))
     return replace(
         known,

@@ -19,6 +19,10 @@ from jaxtyping import Array, Bool, Float, UInt32
 from shivya_kernels.shapes import as_float
 from shivya_kernels.status import Status, describe, flag
 
+_UNROLLED = 8
+"""Largest matrix factored and solved with by plain arithmetic. LAPACK's batched calls share the threads of
+XLA's CPU pool: two at the same time may each wait for the other for ever (seen with jaxlib 0.10.2)."""
+
 RIDGE = 1e-6
 """What is added to the diagonal of a singular or indefinite matrix, exactly once."""
 
@@ -93,15 +97,46 @@ def last_stabilization_event() -> StabilizationEvent | None:
 
 
 def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
-    """Lower Cholesky factor; NaN where the matrix is not positive definite. Reads the lower triangle."""
-    factor: Array = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
-    return factor
+    """Lower Cholesky factor; NaN where the matrix is not positive definite. Reads the lower triangle.
+
+    The derivative takes the change of the matrix to be symmetric.
+    """
+    if matrix.shape[-1] > _UNROLLED:
+        factor: Array = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
+        return factor
+    return _with_derivative(matrix, _cholesky_by_entries(jax.lax.stop_gradient(matrix)))
+
+
+def _cholesky_by_entries(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
+    """One entry after the other (Golub, Van Loan 2013, 4.2), all scalars: over a batch each is one vector."""
+    size = matrix.shape[-1]
+    lower: list[list[Array]] = []
+    for i in range(size):
+        row: list[Array] = []
+        for j in range(i):
+            dot = sum((row[k] * lower[j][k] for k in range(j)), jnp.zeros((), matrix.dtype))
+            row.append((matrix[i, j] - dot) / lower[j][j])
+        square = matrix[i, i] - sum((x * x for x in row), jnp.zeros((), matrix.dtype))
+        lower.append([*row, jnp.sqrt(square)])
+    none = jnp.zeros((), matrix.dtype)
+    factor = jnp.stack([jnp.stack([*row, *[none] * (size - len(row))]) for row in lower])
+    return jnp.where((jnp.diagonal(factor) > 0.0).all(), factor, jnp.nan)
 
 
 def solve_lower(factor: Float[Array, "D D"], right: Float[Array, "D *K"]) -> Float[Array, "D *K"]:
     """``factor^-1 right`` for a lower triangular factor."""
-    solution: Array = solve_triangular(factor, right, lower=True)
-    return solution
+    size = factor.shape[-1]
+    if size > _UNROLLED:
+        solution: Array = solve_triangular(factor, right, lower=True)
+        return solution
+    # Column by column, over the whole of what is left: each is one fused loop over a batch.
+    rest, rows = right, []
+    for j in range(size):
+        rows.append(rest[j] / factor[j, j])
+        if j + 1 < size:
+            column = factor[:, j].reshape(-1, *[1] * (right.ndim - 1))
+            rest = rest - column * rows[j]
+    return jnp.stack(rows)
 
 
 def log_determinant(factor: Float[Array, "D D"]) -> Float[Array, ""]:

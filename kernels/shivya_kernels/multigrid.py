@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 COARSEST = 256
 """Graphs of at most so many vertices are solved by one product with a dense pseudo-inverse."""
 
-_DAMPING = 0.7
+_DAMPING = 0.8
 _ENLARGEMENT = 1.5
 _IN_BOUNDS = "promise_in_bounds"
 

@@ -241,7 +241,6 @@ def _open(c: SimplicialComplex, conductance: Array, active: Array) -> Float[Arra
 
 
 def _inverse(factor: Float[Array, "V D D"]) -> Float[Array, "V D D"]:
-    """Inverses from lower Cholesky factors: one triangular solve and a product, symmetric to the bit."""
-    eye = jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
-    root = jax.vmap(solve_lower)(factor, eye)
-    return jnp.matmul(root.mT, root, precision=jax.lax.Precision.HIGHEST)
+    eye = jnp.eye(factor.shape[-1], dtype=factor.dtype)
+    half = jax.vmap(lambda lower: solve_lower(lower, eye))(factor)
+    return jnp.swapaxes(half, 1, 2) @ half

@@ -20,8 +20,8 @@ from shivya_kernels.complex import SimplicialComplex
 GREEN_EDGES = 512
 """Largest edge capacity for which Green's operator is kept: 2 MiB in float64."""
 
-_DIRECT = 64
-"""Smallest matrix inverted by blocks."""
+_DIRECT = 32
+"""Largest matrix that is not inverted by halves."""
 
 _HARMONIC = 1e-7
 """How near 1 an eigenvalue is that is 1; the others stay away by about the least eigenvalue of L or more."""

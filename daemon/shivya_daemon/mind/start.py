@@ -21,7 +21,8 @@ def start_law(settings: LawSettings, own: bytes) -> Law:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_cpu_multi_thread_eigen" not in flags:
-        # A step of this size gains nothing from threads, and a daemon is a guest on its machine.
+        # A step of this size gains nothing from threads, and a daemon is a guest on its machine. Besides, two
+        # batched LAPACK calls of jaxlib 0.10.2 can wait for each other's threads for ever.
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compile_cache()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
