@@ -1,4 +1,4 @@
-"""L3 of a tick: how readily links carry work, what silent neighbours are taken to be, who gains by pooling."""
+"""L3 of a tick: how links carry work, what silent neighbours are taken to be, who gains by pooling."""
 
 from __future__ import annotations
 
