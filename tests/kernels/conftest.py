@@ -17,6 +17,6 @@ def x64() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs() -> Iterator[None]:
-    """Let go of what a file compiled: every program holds memory maps, and a process may have 65,530 of them."""
+    """Let go of what a file compiled: programs hold memory maps, and a process may have 65,530 of them."""
     yield
     jax.clear_caches()
