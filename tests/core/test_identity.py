@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from shivya_daemon.core.identity import Identity
+from shivya_daemon.core.identity import Identity, verify
 
 # RFC 8032, 7.1, test 1
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -38,3 +38,19 @@ def test_a_key_of_the_wrong_length_is_refused() -> None:
 
 def test_the_private_key_is_not_shown() -> None:
     assert SECRET.hex() not in repr(Identity.from_private_bytes(SECRET))
+
+
+def test_signatures_are_those_of_the_rfc_and_verify_only_what_was_signed() -> None:
+    identity = Identity.from_private_bytes(SECRET)
+    signature = identity.sign(b"")
+    assert signature.hex().startswith("e5564300c360ac72")  # RFC 8032, 7.1, test 1
+    assert verify(PUBLIC, signature, b"")
+    assert not verify(PUBLIC, signature, b"x")
+    assert not verify(PUBLIC, signature[:63], b"")
+    assert not verify(b"short", signature, b"")
+
+
+def test_the_session_key_follows_from_the_identity_and_is_another_key() -> None:
+    first, again = (Identity.from_private_bytes(SECRET) for _ in range(2))
+    assert first.static_public == again.static_public == first.static_key.public_key().public_bytes_raw()
+    assert first.static_key.private_bytes_raw() != SECRET
