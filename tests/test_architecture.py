@@ -46,6 +46,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_kernels": ({"shivya_kernels"}, {"jax", "numpy", "jaxtyping"}),
     "shivya_daemon": (set(), set()),
     "shivya_daemon.core": ({"shivya_daemon.core"}, {"cryptography"}),
+    "shivya_daemon.core.secure.handshake": ({"shivya_daemon.core"}, {"cryptography", "noise"}),
     "shivya_daemon.net": ({"shivya_daemon.net", "shivya_daemon.core"}, {"anyio"}),
     "shivya_daemon.mind": (
         {"shivya_daemon.mind", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.settings"}

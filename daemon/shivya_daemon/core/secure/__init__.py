@@ -1,0 +1,1 @@
+"""The secure wire: Noise handshakes, sealed transport frames, and the tables that keep both bounded."""

@@ -1,0 +1,44 @@
+"""What signals tell their host; small frozen values, drained with `Signals.events()`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shivya_daemon.core.signals.frame import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReceived:
+    """A signal arrived, once; of a quorum, the first contribution of another node to its subject."""
+
+    kind: Kind
+    type: str
+    source: bytes
+    """The node that signed it."""
+    payload: bytes
+    strength: float
+    """decay ^ hops of a gradient; 1 for every other kind."""
+    hops: int
+    """Links travelled, as the relays tell; 0 for a signal to oneself."""
+    id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumReached:
+    """Enough members of the roster of `type` contributed the same `payload` to the subject `id`."""
+
+    type: str
+    id: bytes
+    payload: bytes
+    contributors: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Undeliverable:
+    """A directed signal of this node has nowhere to go."""
+
+    id: bytes
+    target: bytes
+
+
+SignalEvent = SignalReceived | QuorumReached | Undeliverable
