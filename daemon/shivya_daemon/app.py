@@ -40,12 +40,14 @@ from shivya_daemon.settings import (
     socket_path,
     state_directory,
 )
-from shivya_daemon.telemetry import TelemetrySampler
+from shivya_daemon.telemetry import HostSample, TelemetrySampler
 from shivya_daemon.verdict import Verdict
 from shivya_daemon.world import World
 
 if TYPE_CHECKING:
     from shivya_daemon.mind.law import Law
+    from shivya_daemon.mind.learn import Learner
+    from shivya_daemon.mind.programs import Programs
 
 _log = logging.getLogger(__name__)
 _TELEMETRY_INTERVAL = 1.0
@@ -112,6 +114,7 @@ class Daemon:
         )
         self._control = ControlServer(self._desk, socket_path(settings.socket, port))
         self._law: Law | None = None
+        self._learner: Learner | None = None
         self._recorder = _open_record(settings, identity.node_id)
         self._durations: deque[float] = deque(maxlen=_TICKS_REMEMBERED)
 
@@ -170,26 +173,32 @@ class Daemon:
         due = time.monotonic()
         while True:
             now = time.monotonic()
-            worlds = self._desk.worlds(now)
-            verdicts = await self._judge(worlds)
-            self._record(now, tuple(world for world, _ in worlds), verdicts)
+            worlds, host = self._desk.worlds(now), self._desk.host
+            swaps = self._learner.swaps() if self._learner is not None else {}
+            verdicts = await self._judge(worlds, host, swaps)
+            self._record(now, host, tuple(world for world, _ in worlds), verdicts, swaps)
+            self._learn(verdicts, now)
             self._desk.conclude(worlds, verdicts, time.monotonic())
             self._driver.wake()
             self._control.notify()
             due = max(due + interval, time.monotonic())
             await anyio.sleep(max(0.0, due - time.monotonic()))
 
-    async def _judge(self, worlds: tuple[tuple[World, ServiceView], ...]) -> dict[str, Verdict]:
+    async def _judge(
+        self, worlds: tuple[tuple[World, ServiceView], ...], host: HostSample, swaps: dict[str, Programs]
+    ) -> dict[str, Verdict]:
         law = self._law
         if law is None:
             return {}
         started = time.monotonic()
-        host = self._desk.host
+
+        def tick() -> dict[str, Verdict]:
+            for service, programs in swaps.items():
+                law.install(service, programs)
+            return law.judge(tuple(world for world, _ in worlds), host.cpu, host.memory, host.network)
+
         try:
-            verdicts = await anyio.to_thread.run_sync(
-                lambda: law.judge(tuple(world for world, _ in worlds), host.cpu, host.memory, host.network),
-                abandon_on_cancel=True,
-            )
+            verdicts = await anyio.to_thread.run_sync(tick, abandon_on_cancel=True)
         except Exception as error:  # whatever it is, the mesh goes on without the law
             self._give_up(error)
             return {}
@@ -197,12 +206,23 @@ class Daemon:
         self._desk.tick_seconds_p50 = median(self._durations)
         return verdicts
 
-    def _record(self, now: float, worlds: tuple[World, ...], verdicts: dict[str, Verdict]) -> None:
+    def _learn(self, verdicts: dict[str, Verdict], now: float) -> None:
+        if self._learner is not None:
+            self._learner.advance(verdicts, now)
+            self._desk.learned = self._learner.learned()
+
+    def _record(
+        self,
+        now: float,
+        host: HostSample,
+        worlds: tuple[World, ...],
+        verdicts: dict[str, Verdict],
+        swaps: dict[str, Programs],
+    ) -> None:
         if self._recorder is None:
             return
-        host = self._desk.host
         try:
-            self._recorder.tick(now, (host.cpu, host.memory, host.network), worlds, verdicts)
+            self._recorder.tick(now, (host.cpu, host.memory, host.network), worlds, verdicts, swaps)
         except OSError as error:
             _log.error("recording ends: %s", error.strerror or error)
             self._recorder = None
@@ -210,7 +230,7 @@ class Daemon:
     async def _start_law(self) -> None:
         """Import JAX and compile the step on an empty mesh, in a thread."""
         try:
-            self._law = await anyio.to_thread.run_sync(
+            self._law, self._learner = await anyio.to_thread.run_sync(
                 _make_law, self._settings, self._node.id, abandon_on_cancel=True
             )
         except Exception as error:  # a broken JAX must not take the node down
@@ -220,8 +240,9 @@ class Daemon:
             _log.info("the law runs")
 
     def _give_up(self, error: Exception) -> None:
-        self._law = None
+        self._law = self._learner = None
         self._desk.law_state = "failed"
+        self._desk.learned = {}
         _log.error("the law failed, falling back to shortest expected delay", exc_info=error)
 
     async def _show(self) -> None:
@@ -266,7 +287,7 @@ async def _resolve(host: str, port: int) -> tuple[str, int]:
     return addresses[0][4][0], port
 
 
-def _make_law(settings: DaemonSettings, own: bytes) -> Law:
-    from shivya_daemon.mind.start import start_law
+def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner]:
+    from shivya_daemon.mind.start import start_law, start_learner
 
-    return start_law(settings.law, own)
+    return start_law(settings.law, own), start_learner(own)

@@ -28,7 +28,7 @@ from shivya_daemon.status import (
 )
 from shivya_daemon.table import neighbour_table, service_load
 from shivya_daemon.telemetry import HostSample
-from shivya_daemon.verdict import Verdict, shortest_expected_delay
+from shivya_daemon.verdict import Learned, Verdict, shortest_expected_delay
 from shivya_daemon.world import World, survey
 
 
@@ -52,6 +52,8 @@ class NodeDesk:
         """Texts for the status line that do not come from the law."""
         self.tick = 0
         self.tick_seconds_p50: float | None = None
+        self.learned: Mapping[str, Learned] = {}
+        """How the predictor of each service stands."""
         self._law = law
         self._address = address
         self._version = version
@@ -166,7 +168,7 @@ class NodeDesk:
             harmonic_norm=_norm(j.verdict.harmonic_norm for j in judged),
             peers=peer_rows(peers),
             links=link_rows(own, (p for p in peers if p.linked), judged),
-            cells=cell_rows(own, judged),
+            cells=cell_rows(own, judged, self.learned),
             flows=flow_rows(own, names, judged),
             settle=settle_rows(names, judged),
             traffic={

@@ -62,6 +62,9 @@ class CellRow:
     """What the cell chose to do: hold, shed, absorb or probe."""
     dimensions: int = 0
     """Belief dimensions in use, permanent and grown; 0 while no law runs."""
+    predictor: Mapping[str, object] | None = None
+    """`laws` that foretell each sense, as algebra, their `error_ratio` to "same as last time", and counts of
+    searches, laws accepted and dropped, and failed searches. None while no law runs."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from shivya_daemon.core.node import PeerView
 from shivya_daemon.services import ServiceView
 from shivya_daemon.snapshot import CellRow, FlowRow, LinkRow, PeerRow, SettleRow
-from shivya_daemon.verdict import EdgeVerdict, Verdict
+from shivya_daemon.verdict import EdgeVerdict, Learned, Verdict
 from shivya_daemon.world import World
 
 
@@ -61,7 +61,7 @@ def link_rows(own: bytes, peers: Iterable[PeerView], judged: Iterable[Judged]) -
     )
 
 
-def cell_rows(own: bytes, judged: Iterable[Judged]) -> tuple[CellRow, ...]:
+def cell_rows(own: bytes, judged: Iterable[Judged], learned: Mapping[str, Learned]) -> tuple[CellRow, ...]:
     """Return one row per service that this node's cell offers."""
     return tuple(
         CellRow(
@@ -79,6 +79,7 @@ def cell_rows(own: bytes, judged: Iterable[Judged]) -> tuple[CellRow, ...]:
             belief=item.verdict.belief,
             action=item.verdict.action,
             dimensions=item.verdict.dimensions,
+            predictor=asdict(learned[item.world.service]) if item.world.service in learned else None,
         )
         for item in judged
     )

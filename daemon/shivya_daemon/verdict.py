@@ -61,7 +61,28 @@ class Verdict:
     """The form advises another cell, in this tick."""
     shares: Mapping[bytes, float] = field(default_factory=dict)
     """Shapley share of each node of the neighbourhood in what pooling its queues saves, job seconds."""
+    senses: tuple[float, ...] = ()
+    """What the own cell observed: log1p of the wait, utilisation, cpu, memory."""
+    novel: bool = False
+    """The own cell is surprised: a search for a better predictor is worth its while."""
     status: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How the predictor of one service stands."""
+
+    laws: Mapping[str, str]
+    """The law in use of each sense, as algebra; `last` says "as before"."""
+    error_ratio: Mapping[str, float] = field(default_factory=dict)
+    """Its square error over that of "as before", on the newest third of the history."""
+    searches: int = 0
+    accepted: int = 0
+    """Laws that replaced another."""
+    dropped: int = 0
+    """Laws given up because they had become worse than "as before"."""
+    failed: int = 0
+    """Searches that ended in an error."""
 
 
 def shortest_expected_delay(world: World) -> Verdict:

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from shivya_daemon.mind.machine import stacked
 from shivya_daemon.mind.observe import HostLoad, Observed, Observer
+from shivya_daemon.mind.programs import Programs
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.verdict import EdgeVerdict, Verdict
 from shivya_daemon.world import Vertex, World
@@ -29,6 +31,7 @@ def _tick(params: Params, state: State, observation: Observation) -> tuple[State
 
 
 _compiled_tick = jax.jit(_tick, donate_argnums=1)  # the old state is never looked at again
+_compiled_install = jax.jit(step.install, donate_argnums=0)
 
 
 @dataclass
@@ -63,6 +66,16 @@ class Law:
             wanted = {world.service for world in worlds}
             self._services = {name: s for name, s in self._services.items() if name in wanted}
             return {world.service: self._judge_one(world, host) for world in worlds}
+
+    def install(self, service: str, programs: Programs) -> None:
+        """Predict with other laws from the next tick on; a service that is not offered is passed over.
+
+        Raises ValueError for programs beyond the capacity.
+        """
+        if (known := self._services.get(service)) is not None:
+            laws = stacked(programs, self._capacity.program)
+            with jax.enable_x64(True):
+                known.state = _compiled_install(known.state, laws)
 
     def _judge_one(self, world: World, host: HostLoad) -> Verdict:
         service = self._services.get(world.service)
@@ -128,5 +141,7 @@ def _verdict(world: World, seen: Observed, info: Info) -> Verdict:
             for v in (world.own, *neighbours)
             if (share := float(info.shares[seen.slots[v.id]])) > 0.0
         },
+        senses=tuple(float(x) for x in info.senses[0]),
+        novel=bool(info.novel[0]),
         status=describe(status),
     )

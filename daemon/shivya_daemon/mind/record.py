@@ -1,7 +1,8 @@
 """A record of all that the law was told, tick by tick, and a digest of what it answered.
 
 A gzip file of JSON lines: a head (what must match for a replay to be exact), then one line per tick with the
-telemetry, the worlds and the digest of the verdicts. Numbers are written so that they read back bit for bit.
+telemetry, the laws of the predictor that were installed before it, the worlds and the digest of the verdicts.
+Numbers are written so that they read back bit for bit.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from shivya_daemon.mind.programs import Programs, parse
 from shivya_daemon.mind.start import cpu_key
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.verdict import Verdict
 from shivya_daemon.world import Link, Vertex, World
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 1 << 30  # of lines before compression: some days of ticks; then recording ends
 _Host = tuple[float, float, float]
 
@@ -40,6 +42,8 @@ class Tick:
     worlds: tuple[World, ...]
     digest: str
     """Of the verdicts; empty when no law ran."""
+    swaps: Mapping[str, Programs]
+    """Laws of the predictor that were installed before the tick, by service."""
 
 
 class Recorder:
@@ -52,7 +56,12 @@ class Recorder:
         self._write({"format": FORMAT, **head})
 
     def tick(
-        self, time: float, host: _Host, worlds: tuple[World, ...], verdicts: Mapping[str, Verdict]
+        self,
+        time: float,
+        host: _Host,
+        worlds: tuple[World, ...],
+        verdicts: Mapping[str, Verdict],
+        swaps: Mapping[str, Programs] | None = None,
     ) -> None:
         """Add one tick; once `MAX_BYTES` are written the rest is not recorded and `full` is set."""
         if not self.full:
@@ -62,6 +71,7 @@ class Recorder:
                     "host": host,
                     "worlds": [_pack(world) for world in worlds],
                     "digest": digest(verdicts),
+                    **({"laws": swaps} if swaps else {}),
                 }
             )
 
@@ -121,8 +131,9 @@ def _tick(path: Path, document: dict[str, Any]) -> Tick:
     try:
         cpu, memory, network = document["host"]
         worlds = tuple(_unpack(world) for world in document["worlds"])
-        return Tick(document["t"], (cpu, memory, network), worlds, document["digest"])
-    except (KeyError, TypeError, ValueError) as error:
+        swaps = {name: parse(laws) for name, laws in document.get("laws", {}).items()}
+        return Tick(document["t"], (cpu, memory, network), worlds, document["digest"], swaps)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RecordError(f"{path}: a tick is damaged: {error!r}") from error
 
 

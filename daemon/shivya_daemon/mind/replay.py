@@ -43,6 +43,11 @@ def replay(path: Path) -> Replayed:
         count += 1
         if tick.digest:
             judged += 1
+            for service, programs in tick.swaps.items():
+                try:
+                    law.install(service, programs)
+                except ValueError as error:
+                    raise RecordError(f"{path}: tick {count} cannot be replayed: {error}") from error
             again = digest(law.judge(tick.worlds, *tick.host))
             if again != tick.digest and len(different) < 100:
                 different.append(count)

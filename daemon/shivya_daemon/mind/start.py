@@ -1,10 +1,18 @@
-"""Brings the law up: XLA told to keep to one thread, the compile cache found, the step compiled once."""
+"""Brings the law up: XLA told to keep to one thread, the compile cache found, the step compiled once; and the
+learner, which compiles later."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import os
 import platform
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +22,7 @@ from shivya_daemon.world import Vertex, World
 
 if TYPE_CHECKING:
     from shivya_daemon.mind.law import Law
+    from shivya_daemon.mind.learn import Learner, Study
 
 
 def start_law(settings: LawSettings, own: bytes) -> Law:
@@ -32,7 +41,41 @@ def start_law(settings: LawSettings, own: bytes) -> Law:
     alone = World("default", (Vertex(own, 0, 1, 1.0, 0.0, 0.0),), (), settings.stale_after)
     law.judge((alone,), 0.0, 0.0, 0.0)
     law.judge((), 0.0, 0.0, 0.0)  # forget the rehearsal
+    _trim()
     return law
+
+
+def start_learner(own: bytes) -> Learner:
+    """Return a learner whose lessons compile nothing before the first one is due."""
+    from shivya_daemon.mind.learn import Learner
+
+    executor = ThreadPoolExecutor(1, "learner", initializer=_step_back)
+    return Learner(partial(_load_study, int.from_bytes(own[:4])), executor, time.monotonic, time.sleep)
+
+
+def _load_study(seed: int) -> Study:
+    from shivya_daemon.mind import study
+    from shivya_daemon.mind.law import CAPACITY
+
+    study.rehearse(CAPACITY.program)
+    _trim()
+    return partial(study.study, CAPACITY.program, seed)
+
+
+def _step_back() -> None:
+    """Lower the priority of the calling thread, where the system has priorities of threads.
+
+    A little only: while it traces a program it holds the interpreter, and a tick would wait for it.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
+
+
+def _trim() -> None:
+    """Hand back to the system what the compiler has freed, where the C library can: some 100 MB, or 500."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def compile_cache() -> Path:
