@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from shivya import commands
+from shivya import commands, mesh_commands
 from shivya.errors import CommandError, ExitCode
 from shivya.version import __version__
 from shivya_daemon.views.words import plain
@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _add_daemon(verbs)
     _add_questions(verbs)
     _add_reports(verbs)
+    _add_mesh(verbs)
     _add_experiments(verbs)
     return top
 
@@ -104,6 +105,14 @@ def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
     daemon.add_argument(
         "--peer", metavar="HOST:PORT", action="append", help="a node to join by; may be repeated"
     )
+    daemon.add_argument(
+        "--mesh-key-file", metavar="FILE", help="the key that the mesh shares; 'shivya init' makes one"
+    )
+    daemon.add_argument(
+        "--open-wire",
+        action="store_true",
+        help="frames in clear and unauthenticated, for closed networks and the reference implementation",
+    )
     daemon.add_argument("--name", help="name of this node")
     daemon.add_argument("--state-dir", metavar="DIR", help="folder that outlives the daemon")
     daemon.add_argument("--socket", metavar="PATH", help="control socket of this daemon")
@@ -129,9 +138,12 @@ def _add_questions(verbs: argparse._SubParsersAction[_Parser]) -> None:
         verbs, "status", commands.status, example="shivya status --json | jq .collective_free_energy"
     )
     peers = _command(verbs, "peers", commands.peers, example="shivya peers --port 8086")
+    links = _command(verbs, "links", mesh_commands.links, example="shivya links")
+    signals = _command(verbs, "signals", mesh_commands.signals, example="shivya signals --json")
+    doctor = _command(verbs, "doctor", mesh_commands.doctor, example="shivya doctor --port 8086")
     settle = _command(verbs, "settle", commands.settle, example="shivya settle --json")
     settle.add_argument("--service", default="default", help="kind of job (default: default)")
-    for command in (status, peers, settle):
+    for command in (status, peers, links, signals, doctor, settle):
         _choose_daemon(command)
         _choose_json(command)
 
@@ -158,6 +170,39 @@ def _add_reports(verbs: argparse._SubParsersAction[_Parser]) -> None:
     offload.add_argument("rate", metavar="RATE", type=_not_negative, help="jobs per second")
     offload.add_argument("--service", default="default", help="kind of job (default: default)")
     _choose_daemon(offload)
+
+
+def _add_mesh(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Add the commands by which an operator begins a mesh, speaks through it, and ends a node."""
+    init = _command(verbs, "init", mesh_commands.init, example="shivya init --dir /etc/shivya")
+    init.add_argument(
+        "--dir", metavar="DIR", type=Path, help="folder to write into (default: the user's configuration)"
+    )
+    _choose_json(init)
+
+    drain = _command(verbs, "drain", mesh_commands.drain, example="shivya drain --wait 60")
+    drain.add_argument(
+        "--wait", metavar="SECONDS", type=_not_negative, help="longest time for it (default 30)"
+    )
+    _choose_daemon(drain)
+
+    signal = _command(verbs, "signal", mesh_commands.signal_send, example="shivya signal send flood backup")
+    actions = signal.add_subparsers(dest="action", metavar="ACTION", required=True)
+    send = _command(
+        actions,
+        "send",
+        mesh_commands.signal_send,
+        example="shivya signal send directed backup now --target edge-2",
+    )
+    send.add_argument("kind", choices=("flood", "gradient", "directed", "action"), help="how it spreads")
+    send.add_argument("type", metavar="TYPE", help="what it means: a-z A-Z 0-9 . _ -")
+    send.add_argument("payload", metavar="PAYLOAD", nargs="?", default="", help="at most 256 bytes")
+    send.add_argument("--target", metavar="NODE", help="name or id of the node that a directed one is for")
+    send.add_argument("--decay", type=_not_negative, help="what is left of a gradient per link (default 0.9)")
+    send.add_argument("--refractory", type=_not_negative, help="seconds that an action's type then rests")
+    send.add_argument("--ttl", type=_counting, help="links it may travel (default 8, at most 16)")
+    _choose_daemon(send)
+    _choose_json(send)
 
 
 def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:

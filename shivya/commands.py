@@ -19,6 +19,7 @@ _DAEMON_FLAGS = (
     "name",
     "state_dir",
     "socket",
+    "mesh_key_file",
     "service_rate",
     "record",
     "log_format",
@@ -33,6 +34,7 @@ def daemon(options: Namespace) -> int:
 
     flags: dict[str, str | None] = {key: getattr(options, key) for key in _DAEMON_FLAGS}
     flags["peers"] = ",".join(options.peer) if options.peer else None
+    flags["open_wire"] = "true" if options.open_wire else None
     flags["tui"] = None if options.tui is None else str(options.tui)
     try:
         settings = config.load(flags, config_file=options.config, tui=sys.stdout.isatty())
@@ -55,7 +57,7 @@ def replay(options: Namespace) -> int:
     except RecordError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
     document = {"ticks": found.ticks, "judged": found.judged, "different": list(found.different)}
-    _show(document, _replay_text if not options.json else None)
+    show(document, _replay_text if not options.json else None)
     return ExitCode.FAILED if found.different else ExitCode.OK
 
 
@@ -69,8 +71,8 @@ def status(options: Namespace) -> int:
     """Show the state of the running node."""
     from shivya.tables import status_text
 
-    document = ask(_socket(options), "STATUS")
-    _show(document, status_text if not options.json else None)
+    document = ask(socket_of(options), "STATUS")
+    show(document, status_text if not options.json else None)
     return ExitCode.OK
 
 
@@ -78,17 +80,17 @@ def peers(options: Namespace) -> int:
     """Show the peers of the running node."""
     from shivya.tables import peers_text
 
-    document = ask(_socket(options), "STATUS")
+    document = ask(socket_of(options), "STATUS")
     if options.json:
-        _show(document.get("peers", []), None)
+        show(document.get("peers", []), None)
     else:
-        _show(document, peers_text)
+        show(document, peers_text)
     return ExitCode.OK
 
 
 def report(options: Namespace) -> int:
     """Report a queue to the running node."""
-    path = _socket(options)
+    path = socket_of(options)
     if options.node is not None:
         _check_own(ask(path, "STATUS"), options.node)
     ask(
@@ -106,7 +108,7 @@ def report(options: Namespace) -> int:
 def offload(options: Namespace) -> int:
     """Report a measured offload along a link of the running node."""
     ask(
-        _socket(options),
+        socket_of(options),
         "OFFLOAD",
         service=options.service,
         **{"from": options.source, "to": options.target, "rate": options.rate},
@@ -119,8 +121,8 @@ def settle(options: Namespace) -> int:
     """Show the flows that the running node recommends on the mesh it knows."""
     from shivya.tables import settle_text
 
-    document = ask(_socket(options), "SETTLE", service=options.service)
-    _show(document, settle_text if not options.json else None)
+    document = ask(socket_of(options), "SETTLE", service=options.service)
+    show(document, settle_text if not options.json else None)
     return ExitCode.OK
 
 
@@ -144,7 +146,8 @@ def demo(options: Namespace) -> int:
     )
 
 
-def _socket(options: Namespace) -> Path:
+def socket_of(options: Namespace) -> Path:
+    """Return the control socket of the daemon that the options choose."""
     from shivya import config
     from shivya_daemon.settings import SettingsError, socket_path
 
@@ -166,7 +169,7 @@ def _check_own(document: dict[str, Any], node: str) -> None:
     )
 
 
-def _show(document: Any, text: Callable[[Any], str] | None) -> None:
+def show(document: Any, text: Callable[[Any], str] | None) -> None:
     """Print `document` as `text` makes it, or as JSON when `text` is None."""
     if text is None:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """Where settings come from: flags > environment > project file > user file > defaults.
 
-The environment names each key as ``SHIVYA_<KEY>`` (the law's as ``SHIVYA_LAW_<KEY>``). The project file is
+The environment names each key as ``SHIVYA_<KEY>`` (the law's as ``SHIVYA_LAW_<KEY>``); no key holds a secret,
+the mesh key is named by its file. The project file is
 ``shivya.toml`` in the working directory, the user file ``$XDG_CONFIG_HOME/shivya/config.toml``; a file given
 explicitly replaces both. A list, such as `peers`, is replaced by the higher layer and never joined with it.
 """
@@ -14,9 +15,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from shivya_daemon.settings import DaemonSettings, LawSettings, SettingsError
+from shivya_daemon.settings import DaemonSettings, LawSettings, SettingsError, parse_node_id
 
 PROJECT_FILE = "shivya.toml"
+USER_FILE = "config.toml"
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,18 @@ _INTEGER = _Kind("a whole number", (int,), int)
 _NUMBER = _Kind("a finite number", (int, float), float)
 _TEXT = _Kind("a text", (str,), str)
 _SWITCH = _Kind("true or false", (bool,), _parse_switch)
-_LIST = _Kind("a list of HOST:PORT texts", (list,), _parse_list)
+_PEERS = _Kind("a list of HOST:PORT texts", (list,), _parse_list)
+_IDS = _Kind("a list of node ids, 40 hexadecimal digits each", (list,), _parse_list)
 
 _KINDS: Mapping[str, _Kind] = {
     "port": _INTEGER,
     "bind": _TEXT,
     "advertise": _TEXT,
-    "peers": _LIST,
+    "peers": _PEERS,
+    "mesh_key_file": _TEXT,
+    "allow": _IDS,
+    "allow_file": _TEXT,
+    "open_wire": _SWITCH,
     "name": _TEXT,
     "state_dir": _TEXT,
     "socket": _TEXT,
@@ -66,7 +73,7 @@ _KINDS: Mapping[str, _Kind] = {
     "log_format": _TEXT,
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
 }
-_PATHS = ("state_dir", "socket", "record")
+_PATHS = ("mesh_key_file", "allow_file", "state_dir", "socket", "record")
 
 
 def load(
@@ -103,6 +110,12 @@ def load(
         raise SettingsError(f"{origin}: {error}" if origin else str(error)) from None
 
 
+def user_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the user's settings."""
+    base = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/") / ".config"
+    return Path(base) / "shivya"
+
+
 def parse_address(text: str) -> tuple[str, int]:
     """Split ``HOST:PORT`` (IPv6 in brackets: ``[::1]:8085``); raise `SettingsError` if it is not one."""
     host, separator, port = text.rpartition(":")
@@ -119,8 +132,7 @@ def _layers(
     if config_file is not None:
         yield _file_layer(config_file)
     else:
-        base = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/") / ".config")
-        for path in (base / "shivya" / "config.toml", folder / PROJECT_FILE):
+        for path in (user_folder(environ) / USER_FILE, folder / PROJECT_FILE):
             if path.exists():
                 yield _file_layer(path)
     variables = {_variable(key): key for key in _KINDS}
@@ -173,7 +185,7 @@ def _convert(layer: _Layer, key: str, value: object) -> object:
     if key in _PATHS:
         return layer.folder / Path(str(value)).expanduser()
     if isinstance(value, list):
-        return tuple(_peer(label, item) for item in value)
+        return _items(label, kind, value)
     return value
 
 
@@ -184,10 +196,13 @@ def _as_float(value: object) -> float:
         return math.inf
 
 
-def _peer(label: str, item: object) -> tuple[str, int]:
-    if not isinstance(item, str):
-        raise SettingsError(f"{label} must be {_LIST.expected}, not {item!r}")
+def _items(label: str, kind: _Kind, items: list[object]) -> tuple[object, ...] | frozenset[bytes]:
+    texts = [item for item in items if isinstance(item, str)]
+    if len(texts) < len(items):
+        raise SettingsError(f"{label} must be {kind.expected}, not {items!r}")
     try:
-        return parse_address(item)
+        if kind is _IDS:
+            return frozenset(map(parse_node_id, texts))
+        return tuple(map(parse_address, texts))
     except SettingsError as error:
         raise SettingsError(f"{label}: {error}") from None

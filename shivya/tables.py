@@ -82,6 +82,67 @@ def peers_text(status: dict[str, Any]) -> str:
     return table(("PEER", "ID", "ADDRESS", "RTT", "AGE", "QUEUE", "RATE/S", "CONDUCTANCE"), rows, left=3)
 
 
+def links_text(status: dict[str, Any]) -> str:
+    """Return the links of a node, one a line."""
+    links = status.get("links", ())
+    if not links:
+        return "no links; nodes link by themselves once they know of each other: see 'shivya peers'\n"
+    rows = [
+        (
+            plain(link["name"] or "-", 32),
+            plain(link["id"], 40)[:8],
+            plain(link["state"], 16),
+            plain(link["breaker"], 16),
+            duration(link["rtt_seconds"]),
+            _bandwidth(link["bandwidth"]),
+            number(link["thickness"]),
+            number(link["conductance"]),
+            number(link["reported"]),
+            str(int(link["degree"])),
+            duration(link["linked_seconds"]),
+        )
+        for link in links
+    ]
+    heads = ("LINK", "ID", "STATE", "BREAKER", "RTT", "BANDWIDTH", "THICKNESS", "CONDUCTANCE", "JOBS/S")
+    return table((*heads, "DEGREE", "AGE"), rows, left=4)
+
+
+def signals_text(document: dict[str, Any]) -> str:
+    """Return the signals that a node received, the latest first, and how many of each type."""
+    signals, counts = document["signals"], document["counts"]
+    if not signals:
+        return "no signals received\n"
+    rows = [
+        (
+            plain(signal["type"], 32),
+            plain(signal["kind"], 16),
+            plain(signal.get("name") or str(signal.get("source", "-"))[:8], 32),
+            _payload(signal["payload"]),
+            number(signal.get("strength")),
+            number(signal.get("hops")),
+            duration(signal["age_seconds"]),
+        )
+        for signal in signals
+    ]
+    total = ", ".join(f"{plain(name, 32)} {count}" for name, count in counts.items())
+    heads = ("TYPE", "KIND", "FROM", "PAYLOAD", "STRENGTH", "HOPS", "AGE")
+    return f"{table(heads, rows, left=4)}\nsince the start: {total}\n"
+
+
+def _payload(digits: str) -> str:
+    """Return a payload as text if it is text, else its hexadecimal digits."""
+    data = bytes.fromhex(digits)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return plain(text if text.isprintable() else f"0x{digits}", 48) or "-"
+
+
+def _bandwidth(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate * 8 / 1e6:.1f} Mbit/s"
+
+
 def flows_text(flows: Sequence[dict[str, Any]]) -> str:
     """Return what the node is advised to hand over, one neighbour a line."""
     if not flows:

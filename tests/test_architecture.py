@@ -20,7 +20,7 @@ OURS = tuple(PACKAGES)
 MAX_LINES = 400
 
 # What the command line may use of the daemon without starting one: all of it standard library.
-EDGE = {"shivya_daemon.paths", "shivya_daemon.settings", "shivya_daemon.views.words"}
+EDGE = {"shivya_daemon.paths", "shivya_daemon.settings", "shivya_daemon.keyfile", "shivya_daemon.views.words"}
 
 # A module (longest prefix wins) may import these of our own modules and these third-party packages.
 # The standard library is allowed to all, but for what FORBIDDEN says.
@@ -30,6 +30,17 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.__main__": ({"shivya.cli"}, set()),
     "shivya.cli": ({"shivya", *EDGE}, set()),
     "shivya.commands": ({"shivya", "shivya_daemon.app", "shivya_daemon.mind", *EDGE}, set()),
+    "shivya.mesh_commands": ({"shivya", *EDGE}, set()),
+    "shivya.init": ({"shivya.config", "shivya.errors", *EDGE}, set()),
+    "shivya.doctor": (
+        {"shivya.ask", "shivya.config", "shivya.errors", "shivya.tables"}
+        | {"shivya.daemon_checks", "shivya.host_checks", "shivya.findings", *EDGE},
+        set(),
+    ),
+    "shivya.daemon_checks": ({"shivya.drop_words", "shivya.findings", "shivya_daemon.views.words"}, set()),
+    "shivya.host_checks": ({"shivya.findings"}, set()),
+    "shivya.findings": (set(), set()),
+    "shivya.drop_words": (set(), set()),
     "shivya.ask": ({"shivya.errors"}, set()),
     "shivya.errors": (set(), set()),
     "shivya.tables": ({"shivya_daemon.views.words"}, set()),
@@ -61,10 +72,25 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.logs": (set(), set()),
     "shivya_daemon.telemetry": (set(), {"psutil"}),
     "shivya_daemon.settings": ({"shivya_daemon.paths"}, set()),
-    "shivya_daemon.keyfile": ({"shivya_daemon.core"}, set()),
+    "shivya_daemon.keyfile": (set(), set()),
+    "shivya_daemon.identityfile": ({"shivya_daemon.core", "shivya_daemon.keyfile"}, set()),
+    "shivya_daemon.admission": ({"shivya_daemon.keyfile", "shivya_daemon.settings"}, set()),
+    "shivya_daemon.addresses": ({"shivya_daemon.settings"}, {"anyio", "psutil"}),
+    "shivya_daemon.clockwatch": (set(), set()),
+    "shivya_daemon.signal_log": ({"shivya_daemon.core"}, set()),
+    "shivya_daemon.resources": ({"shivya_daemon.core", "shivya_daemon.telemetry"}, {"psutil"}),
+    "shivya_daemon.line": ({"shivya_daemon.services", "shivya_daemon.settings"}, set()),
+    "shivya_daemon.mesh_verbs": ({"shivya_daemon.core", "shivya_daemon.line"}, set()),
+    "shivya_daemon.operations": (
+        {"shivya_daemon.core", "shivya_daemon.clockwatch", "shivya_daemon.resources"}
+        | {"shivya_daemon.services", "shivya_daemon.settings", "shivya_daemon.signal_log"}
+        | {"shivya_daemon.status", "shivya_daemon.telemetry"},
+        set(),
+    ),
     "shivya_daemon.services": ({"shivya_daemon.rates", "shivya_daemon.settings"}, set()),
     "shivya_daemon.commands": (
-        {"shivya_daemon.placement", "shivya_daemon.services", "shivya_daemon.settings"},
+        {"shivya_daemon.placement", "shivya_daemon.services", "shivya_daemon.settings"}
+        | {"shivya_daemon.line", "shivya_daemon.mesh_verbs"},
         set(),
     ),
     "shivya_daemon.control": ({"shivya_daemon.commands"}, {"anyio"}),
@@ -86,7 +112,11 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.desk": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
         | {"shivya_daemon.status", "shivya_daemon.snapshot", "shivya_daemon.services"}
-        | {"shivya_daemon.settings", "shivya_daemon.telemetry"},
+        | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"},
+        set(),
+    ),
+    "shivya_daemon.startup": (
+        {"shivya_daemon.core", "shivya_daemon.net", "shivya_daemon.settings", "shivya_daemon.mind.record"},
         set(),
     ),
     "shivya_daemon.app": ({"shivya_daemon"}, {"anyio"}),

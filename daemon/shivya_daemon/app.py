@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import signal
-import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Sequence
 from importlib.metadata import version
 from statistics import median
 from typing import TYPE_CHECKING
@@ -23,20 +21,21 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from shivya_daemon import logs
+from shivya_daemon import logs, startup
+from shivya_daemon.addresses import announced, resolve
+from shivya_daemon.admission import load_allow_list, load_mesh_key
 from shivya_daemon.control import ControlError, ControlServer
-from shivya_daemon.core.events import Event, PeerJoined, PeerLeft, PeerRestarted
+from shivya_daemon.core.events import Event, Linked, PeerJoined, PeerLeft, PeerRestarted, Unlinked
 from shivya_daemon.core.identity import Identity
-from shivya_daemon.core.node import Node, NodeSettings
+from shivya_daemon.core.node import Address
 from shivya_daemon.desk import NodeDesk
-from shivya_daemon.keyfile import KeyFileError, load_or_create_identity
-from shivya_daemon.mind.record import Recorder, conditions
-from shivya_daemon.net.udp import UdpDriver
+from shivya_daemon.identityfile import load_or_create_identity
+from shivya_daemon.keyfile import KeyFileError
+from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.services import ServiceBook, ServiceView
 from shivya_daemon.settings import (
     DaemonSettings,
     SettingsError,
-    check_name,
     socket_path,
     state_directory,
 )
@@ -53,6 +52,11 @@ _log = logging.getLogger(__name__)
 _TELEMETRY_INTERVAL = 1.0
 _VIEW_INTERVAL = 0.25
 _TICKS_REMEMBERED = 256
+_GOODBYE = 1.0  # seconds for the link neighbours to hear of a planned end
+_EXPOSED = (
+    "the open wire listens beyond this host: whoever reaches the port can join, read and mislead the node; "
+    "leave out --open-wire, or keep the network closed"
+)
 _FAILED, _REFUSED = 1, 4
 
 
@@ -83,7 +87,10 @@ def _complain(group: BaseExceptionGroup[BaseException], code: int = _FAILED) -> 
 
 async def _main(settings: DaemonSettings) -> int:
     directory = state_directory(settings)
-    daemon = Daemon(settings, load_or_create_identity(directory))
+    mesh_key, allow = load_mesh_key(settings), load_allow_list(settings)
+    identity = load_or_create_identity(directory)
+    peers = [await resolve(host, port) for host, port in settings.peers]
+    daemon = Daemon(settings, identity, mesh_key, allow, peers)
     logs.configure(settings.log_format, directory / "daemon.log" if settings.tui else None)
     await daemon.serve()
     return 0
@@ -92,37 +99,45 @@ async def _main(settings: DaemonSettings) -> int:
 class Daemon:
     """One running node and its tasks."""
 
-    def __init__(self, settings: DaemonSettings, identity: Identity) -> None:
-        host = platform.node().split(".")[0][:24]
-        name = settings.name or f"{host or 'node'}-{identity.node_id.hex()[:4]}"
+    def __init__(
+        self,
+        settings: DaemonSettings,
+        identity: Identity,
+        mesh_key: bytes | None,
+        allow: frozenset[bytes] | None,
+        peers: Sequence[Address],
+    ) -> None:
         self._settings = settings
-        self._node = Node(
-            identity,
-            NodeSettings(name=check_name(name), heartbeat_interval=settings.law.tick_interval),
-            os.urandom,
-            time.time_ns() // 1_000_000,
-        )
-        self._driver = _bind(self._node, settings, self._hear)
-        host, port = self._driver.address
+        self._node = startup.make_node(settings, identity, mesh_key, allow)
+        self._driver = startup.bind(self._node, settings, self._hear)
+        addresses = announced(self._driver.address, settings.advertise, peers)
+        self._node.advertise(addresses)
+        book = ServiceBook(settings.service_rate)
+        place = Place(state_directory(settings), self._driver.address, None if allow is None else len(allow))
+        self._operations = NodeOperations(self._node, book, settings, place, time.monotonic)
+        for address in peers:
+            self._connect(address)
         self._desk = NodeDesk(
             self._node,
-            ServiceBook(settings.service_rate),
+            book,
             settings.law,
-            (settings.advertise or host, port),
+            addresses[0],
             version("shivya"),
             time.monotonic,
+            self._operations,
+            (_EXPOSED,) if settings.exposed else (),
         )
+        port = self._driver.address[1]
+        self._stop = anyio.Event()
         self._control = ControlServer(self._desk, socket_path(settings.socket, port))
         self._law: Law | None = None
         self._learner: Learner | None = None
-        self._recorder = _open_record(settings, identity.node_id)
+        self._recorder = startup.open_record(settings, identity.node_id)
         self._durations: deque[float] = deque(maxlen=_TICKS_REMEMBERED)
 
     async def serve(self) -> None:
-        """Run every task until a signal comes; then tell the peers and leave."""
+        """Run every task until a signal comes or the node is drained; then tell the peers and leave."""
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            for host, port in self._settings.peers:
-                self._node.connect(await _resolve(host, port), time.monotonic())
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._control.serve)
                 tasks.start_soon(self._driver.run)
@@ -131,6 +146,7 @@ class Daemon:
                 tasks.start_soon(self._start_law)
                 if self._settings.tui:
                     tasks.start_soon(self._show)
+                self._warn()
                 _log.info(
                     "node %s (%s) on UDP %s, control socket %s",
                     self._node.settings.name,
@@ -138,14 +154,46 @@ class Daemon:
                     self._desk.snapshot(time.monotonic()).address,
                     self._control.path,
                 )
-                async for number in signals:
-                    _log.info("%s: leaving the mesh", number.name)
-                    break
+                tasks.start_soon(self._heed, signals)
+                tasks.start_soon(self._drain)
+                await self._stop.wait()
                 self._node.leave(time.monotonic())
                 self._driver.wake()
                 if self._recorder is not None:
                     self._recorder.close()
                 tasks.cancel_scope.cancel()
+
+    def _connect(self, address: Address) -> None:
+        try:
+            self._node.connect(address, time.monotonic())
+        except ValueError as error:
+            raise SettingsError(f"peers: {error}") from None
+        self._operations.joins_by(address)
+
+    def _warn(self) -> None:
+        if self._settings.exposed:
+            _log.warning("%s", _EXPOSED)
+        elif self._settings.mesh_key_file is None and not self._settings.open_wire:
+            _log.info("no mesh key: bound to this host only; 'shivya init' makes one")
+
+    async def _heed(self, signals: AsyncIterable[signal.Signals]) -> None:
+        async for number in signals:
+            _log.info("%s: leaving the mesh", number.name)
+            self._stop.set()
+            return
+
+    async def _drain(self) -> None:
+        """Wait until a drain has emptied the node; then end its links, and stop."""
+        interval = self._settings.law.tick_interval
+        while not self._operations.emptied:
+            await anyio.sleep(interval)
+        _log.info("drained: leaving the mesh")
+        self._node.drain(time.monotonic())
+        self._driver.wake()
+        with anyio.move_on_after(_GOODBYE):
+            while not self._node.drained:
+                await anyio.sleep(interval)
+        self._stop.set()
 
     def _hear(self, events: list[Event]) -> None:
         for event in events:
@@ -156,6 +204,10 @@ class Daemon:
                     _log.info("peer %s is gone (%s)", peer.hex()[:8], reason)
                 case PeerRestarted(id=peer):
                     _log.info("peer %s restarted", peer.hex()[:8])
+                case Linked(id=peer):
+                    _log.info("linked with %s", peer.hex()[:8])
+                case Unlinked(id=peer, reason=reason):
+                    _log.info("the link with %s has ended (%s)", peer.hex()[:8], reason)
                 case _:
                     pass
         if self._desk.take(events):
@@ -165,6 +217,7 @@ class Daemon:
         sampler = TelemetrySampler()
         while True:
             self._desk.host = sampler.sample(time.monotonic())
+            self._operations.look(time.time(), self._desk.host)
             await anyio.sleep(_TELEMETRY_INTERVAL)
 
     async def _tick(self) -> None:
@@ -254,37 +307,6 @@ class Daemon:
                 # In a thread: a terminal that is held (Ctrl-S) must not hold the node.
                 await anyio.to_thread.run_sync(tui.update, snapshot, abandon_on_cancel=True)
                 await anyio.sleep(_VIEW_INTERVAL)
-
-
-def _bind(node: Node, settings: DaemonSettings, hear: Callable[[list[Event]], None]) -> UdpDriver:
-    try:
-        return UdpDriver(node, settings.bind, settings.port, on_events=hear)
-    except OSError as error:
-        raise OSError(
-            f"cannot use UDP {settings.bind} port {settings.port}: {error.strerror}; "
-            "is a daemon running there? choose another with --port"
-        ) from error
-
-
-def _open_record(settings: DaemonSettings, own: bytes) -> Recorder | None:
-    if settings.record is None:
-        return None
-    try:
-        return Recorder(settings.record, conditions(settings.law, own))
-    except FileExistsError as error:
-        raise SettingsError(f"record {settings.record} is there already; name a new file") from error
-    except OSError as error:
-        raise SettingsError(f"record {settings.record} cannot be written: {error.strerror}") from error
-
-
-async def _resolve(host: str, port: int) -> tuple[str, int]:
-    try:
-        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise SettingsError(f"peer {host}:{port} cannot be resolved: {error.strerror}") from error
-    family = socket.AF_INET
-    addresses = sorted(found, key=lambda row: row[0] != family)  # the wire is IPv4 unless there is no other
-    return addresses[0][4][0], port
 
 
 def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner]:

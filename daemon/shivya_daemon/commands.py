@@ -7,20 +7,18 @@ so a refused line has changed nothing; the one exception is named at `COUNT`.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from shivya_daemon import placement
+from shivya_daemon.line import CommandError, Fields
+from shivya_daemon.mesh_verbs import MeshVerbs, Operations
 from shivya_daemon.services import DEFAULT_SERVICE, MAX_PEERS, ServiceBook, ServiceError
-from shivya_daemon.settings import SettingsError, check_name
+from shivya_daemon.settings import SettingsError
 
-MAX_COUNT = 1_000_000_000
 MAX_SERVERS = 65_535
-MAX_RATE = 1e9
-MAX_ADDRESS_LENGTH = 64
 
 Reply = dict[str, Any]
 
@@ -49,9 +47,10 @@ class Desk(Protocol):
         """Return the id of a known peer, None for any other text."""
         ...
 
-
-class CommandError(ValueError):
-    """A line that cannot be obeyed; the text names the field and the remedy."""
+    @property
+    def operations(self) -> Operations:
+        """What an operator asks of the node."""
+        ...
 
 
 @dataclass
@@ -76,7 +75,7 @@ class Commands:
         """Per service, the last tick seen and the jobs of its flow already handed over, by node id."""
         self._serving: Counter[str] = Counter()
         """Connections that serve each service."""
-        self._verbs: Mapping[str, Callable[[_Fields, Session], Reply | None]] = {
+        self._verbs: Mapping[str, Callable[[Fields, Session], Reply | None]] = {
             "STATUS": self._status,
             "REPORT": self._report,
             "ROUTE": self._route,
@@ -87,6 +86,7 @@ class Commands:
             "SETTLE": self._settle,
             "WATCH": self._watch,
             "COUNT": self._count,
+            **MeshVerbs(desk.operations).actions,
         }
 
     def obey(self, line: bytes, session: Session) -> Reply | None:
@@ -97,7 +97,7 @@ class Commands:
             action = self._verbs.get(verb)
             if action is None:
                 raise CommandError(f"unknown verb {verb[:32]!r}; use one of {', '.join(self._verbs)}")
-            return action(_Fields(verb, words[1:]), session)
+            return action(Fields(verb, words[1:]), session)
         except UnicodeDecodeError:
             return {"error": "the line is not UTF-8; send VERB key=value ..."}
         except (CommandError, ServiceError, SettingsError) as error:
@@ -117,11 +117,11 @@ class Commands:
         rows = [{**row, "seen": session.seen.get(row["id"], 0)} for row in table["neighbours"]]
         return {"table": {**table, "neighbours": rows}}
 
-    def _status(self, fields: _Fields, _: Session) -> Reply:
+    def _status(self, fields: Fields, _: Session) -> Reply:
         fields.finish()
         return self._desk.status()
 
-    def _report(self, fields: _Fields, _: Session) -> Reply:
+    def _report(self, fields: Fields, _: Session) -> Reply:
         service = fields.service()
         queue = fields.count("queue")
         servers = fields.count("servers", None, 1, MAX_SERVERS)
@@ -133,7 +133,7 @@ class Commands:
         self._desk.book.report(service, self._clock(), queue, servers, rate, address)
         return {"ok": True}
 
-    def _route(self, fields: _Fields, _: Session) -> Reply:
+    def _route(self, fields: Fields, _: Session) -> Reply:
         service, hops = self._offered(fields), fields.count("hops", 0, 0, MAX_SERVERS) or 0
         fields.finish()
         book, now = self._desk.book, self._clock()
@@ -148,7 +148,7 @@ class Commands:
         book.sent(service, bytes.fromhex(target.id), 1, now)
         return {"to": {"id": target.id, "name": target.name, "address": target.address}}
 
-    def _handover(self, fields: _Fields, _: Session) -> Reply:
+    def _handover(self, fields: Fields, _: Session) -> Reply:
         service = self._offered(fields)
         fields.finish()
         book, now = self._desk.book, self._clock()
@@ -170,20 +170,20 @@ class Commands:
             rows.append({"id": target.id, "name": target.name, "address": target.address, "count": count})
         return {"moves": rows}
 
-    def _accept(self, fields: _Fields, _: Session) -> Reply:
+    def _accept(self, fields: Fields, _: Session) -> Reply:
         service, source = self._offered(fields), fields.required("from", "the node that the job came from")
         count = fields.count("count", 1, 1)
         fields.finish()
         self._desk.book.accepted(service, self._node("from", source), count or 1, self._clock())
         return {"ok": True}
 
-    def _done(self, fields: _Fields, _: Session) -> Reply:
+    def _done(self, fields: Fields, _: Session) -> Reply:
         service, count = self._offered(fields), fields.count("count", 1, 1)
         fields.finish()
         self._desk.book.done(service, count or 1, self._clock())
         return {"ok": True}
 
-    def _offload(self, fields: _Fields, _: Session) -> Reply:
+    def _offload(self, fields: Fields, _: Session) -> Reply:
         service = self._offered(fields)
         source, target = fields.required("from", "this node"), fields.required("to", "a neighbour")
         rate = fields.rate("rate", zero=True)
@@ -198,12 +198,12 @@ class Commands:
         self._desk.book.explicit_offload(service, self._node("to", target), rate, self._clock())
         return {"ok": True}
 
-    def _settle(self, fields: _Fields, _: Session) -> Reply:
+    def _settle(self, fields: Fields, _: Session) -> Reply:
         service = self._offered(fields)
         fields.finish()
         return {"edges": self._desk.settle(service)}
 
-    def _watch(self, fields: _Fields, session: Session) -> Reply:
+    def _watch(self, fields: Fields, session: Session) -> Reply:
         service, address = fields.service(), fields.address()
         fields.finish()
         self._desk.book.offer(service, self._clock(), address)
@@ -221,7 +221,7 @@ class Commands:
                 del self._serving[before]
                 self._desk.book.withdraw(before)
 
-    def _count(self, fields: _Fields, session: Session) -> Reply | None:
+    def _count(self, fields: Fields, session: Session) -> Reply | None:
         """Add up what a client did since its last COUNT. A peer that is gone costs its own counts only."""
         service = self._offered(fields)
         arrived, done = fields.count("arrived", 0) or 0, fields.count("done", 0) or 0
@@ -256,7 +256,7 @@ class Commands:
         book = self._desk.book
         return table, [book.out(service, bytes.fromhex(row.id), now) for row in table.neighbours]
 
-    def _offered(self, fields: _Fields) -> str:
+    def _offered(self, fields: Fields) -> str:
         service = fields.service()
         if service not in self._desk.book.services:
             raise CommandError(
@@ -271,77 +271,9 @@ class Commands:
         return peer
 
 
-class _Fields:
-    """The `key=value` words of a line, taken one by one; `finish` refuses what nobody took."""
-
-    def __init__(self, verb: str, words: list[str]) -> None:
-        self._verb = verb
-        self._values: dict[str, str] = {}
-        for word in words:
-            key, equals, value = word.partition("=")
-            if not equals or not value:
-                raise CommandError(f"{word[:64]!r} is not key=value")
-            if key in self._values:
-                raise CommandError(f"{key[:64]} is given twice")
-            self._values[key] = value
-
-    def finish(self) -> None:
-        if self._values:
-            key = next(iter(self._values))
-            raise CommandError(f"{self._verb} has no field {key[:64]!r}; see docs/socket.md")
-
-    def service(self) -> str:
-        return check_name(self._values.pop("service", DEFAULT_SERVICE))
-
-    def required(self, key: str, meaning: str) -> str:
-        value = self._values.pop(key, None)
-        if value is None:
-            raise CommandError(f"{key} is missing; give {meaning}")
-        return value
-
-    def address(self) -> str | None:
-        value = self._values.pop("address", None)
-        if value is None:
-            return None
-        if not value.isascii() or not value.isprintable() or len(value) > MAX_ADDRESS_LENGTH:
-            raise CommandError(f"address must be at most {MAX_ADDRESS_LENGTH} printable ASCII characters")
-        return value
-
-    def count(
-        self, key: str, default: int | None = None, least: int = 0, most: int = MAX_COUNT
-    ) -> int | None:
-        text = self._values.pop(key, None)
-        return default if text is None else _whole(key, text, least, most)
-
-    def rate(self, key: str, *, zero: bool = False) -> float | None:
-        text = self._values.pop(key, None)
-        if text is None:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value <= MAX_RATE or (value == 0 and not zero):
-            bound = "not negative" if zero else "above 0"
-            raise CommandError(f"{key} must be a number of jobs per second, {bound}, not {text[:64]!r}")
-        return value
-
-    def counts_by_node(self, verb: str) -> dict[str, int]:
-        """Take the fields `verb.<node>=n`."""
-        prefix = f"{verb}."
-        keys = [key for key in self._values if key.startswith(prefix)]
-        return {key[len(prefix) :]: _whole(key[:64], self._values.pop(key), 0, MAX_COUNT) for key in keys}
-
-
 def encode(reply: Reply) -> bytes:
     """Return the line of a reply."""
     return json.dumps(reply, separators=(",", ":")).encode() + b"\n"
-
-
-def _whole(key: str, text: str, least: int, most: int) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most:
-        return int(text)
-    raise CommandError(f"{key} must be a whole number from {least} to {most}, not {text[:64]!r}")
 
 
 def _add(seen: dict[str, int], node: str, amount: int) -> None:

@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from shivya_daemon.core.errors import EncodeError
-from shivya_daemon.core.events import Event, HeartbeatReceived, IncarnationAdopted, PeerLeft, PeerRestarted
-from shivya_daemon.core.heartbeat import Descriptor, service_tag
+from shivya_daemon.core.events import (
+    Event,
+    HeartbeatReceived,
+    IncarnationAdopted,
+    Linked,
+    PeerLeft,
+    PeerRestarted,
+    QuorumReached,
+    SignalReceived,
+    Undeliverable,
+    Unlinked,
+)
+from shivya_daemon.core.heartbeat import Descriptor, ServiceLoad, service_tag
 from shivya_daemon.core.node import LocalLoad, Node, PeerView
+from shivya_daemon.operations import NodeOperations
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.snapshot import Snapshot
@@ -24,12 +37,16 @@ from shivya_daemon.status import (
     format_address,
     link_rows,
     peer_rows,
+    resource_rows,
     settle_rows,
 )
-from shivya_daemon.table import neighbour_table, service_load
+from shivya_daemon.table import full, neighbour_table, service_load
 from shivya_daemon.telemetry import HostSample
 from shivya_daemon.verdict import Learned, Verdict, shortest_expected_delay
 from shivya_daemon.world import World, survey
+
+_NO_SERVICE = 1e-6  # jobs per second; waiting times stay finite
+_DRAINING = "draining: this node takes no new work, and stops when none is left"
 
 
 class NodeDesk:
@@ -43,6 +60,8 @@ class NodeDesk:
         address: tuple[str, int],
         version: str,
         clock: Callable[[], float],
+        operations: NodeOperations,
+        notices: tuple[str, ...] = (),
     ) -> None:
         self.node = node
         self.book = book
@@ -61,6 +80,8 @@ class NodeDesk:
         self._started = clock()
         self._judged: tuple[Judged, ...] = ()
         self._departed: dict[str, int] = {}
+        self._operations = operations
+        self._notices = notices
 
     # The tick
 
@@ -81,6 +102,10 @@ class NodeDesk:
                 case PeerLeft(reason=reason):
                     self._departed[reason] = self._departed.get(reason, 0) + 1
                     changed = True
+                case Linked() | Unlinked():
+                    changed = True
+                case SignalReceived() | QuorumReached() | Undeliverable():
+                    self._operations.hear(event)
                 case _:
                     pass
         return changed
@@ -102,7 +127,7 @@ class NodeDesk:
         load = LocalLoad(
             free_energy=self._collective_free_energy() or 0.0,
             active_cells=len(self._judged),
-            services=tuple(service_load(j.world, j.verdict, j.view) for j in self._judged),
+            services=tuple(self._load(judged) for judged in self._judged),
             descriptors=tuple(Descriptor(j.view.name, j.view.address or "") for j in self._judged),
             conductances=self._advertised(),
         )
@@ -136,6 +161,7 @@ class NodeDesk:
             {peer.id: peer for peer in peers},
             self.tick,
             self._law,
+            draining=self._operations.draining,
         )
 
     def peer_id(self, name_or_id: str) -> bytes | None:
@@ -143,6 +169,11 @@ class NodeDesk:
         peers = self.node.peers(self._clock())
         found = [p.id for p in peers if name_or_id in (p.name, p.id.hex())]
         return found[0] if len(found) == 1 else None
+
+    @property
+    def operations(self) -> NodeOperations:
+        """What an operator asks of the node."""
+        return self._operations
 
     # The views
 
@@ -167,10 +198,11 @@ class NodeDesk:
             curl_norm=_norm(j.verdict.curl_norm for j in judged),
             harmonic_norm=_norm(j.verdict.harmonic_norm for j in judged),
             peers=peer_rows(peers),
-            links=link_rows(own, (p for p in peers if p.linked), judged),
+            links=link_rows(own, self.node.link_views(now), peers, judged),
             cells=cell_rows(own, judged, self.learned),
             flows=flow_rows(own, names, judged),
             settle=settle_rows(names, judged),
+            resources=resource_rows(self.node, names, now),
             traffic={
                 "datagrams_received": sums.datagrams_received,
                 "datagrams_sent": sums.datagrams_sent,
@@ -183,7 +215,10 @@ class NodeDesk:
             },
             drops=dict(sums.drops),
             host=self.host.as_dict(),
+            draining=self._operations.draining,
             status=(
+                *self._notices,
+                *((_DRAINING,) if self._operations.draining else ()),
                 *self.trouble,
                 *dict.fromkeys(text for j in judged for text in j.verdict.status),
             ),
@@ -192,7 +227,13 @@ class NodeDesk:
     # Helpers
 
     def _survey(self, view: ServiceView, peers: tuple[PeerView, ...], now: float) -> World:
+        if self._operations.draining:  # the law then sees a node that cannot work off what it holds
+            view = replace(view, service_rate=_NO_SERVICE)
         return survey(self.node.id, view, peers, now, self._law)
+
+    def _load(self, judged: Judged) -> ServiceLoad:
+        load = service_load(judged.world, judged.verdict, judged.view)
+        return full(load) if self._operations.draining else load
 
     def _peers(self, now: float) -> tuple[PeerView, ...]:
         """Return the live peers, with their counters of accepted jobs booked."""

@@ -1,56 +1,64 @@
-"""The identity key on disk: 32 bytes, readable by its owner only."""
+"""A key of 32 bytes in a file that only its owner can read. Standard library only.
+
+Two keys are kept this way: the node's identity (`identityfile`) and the mesh key (`admission`).
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
-from shivya_daemon.core.identity import Identity
-
-_KEY_BYTES = 32
+KEY_BYTES = 32
 
 
 class KeyFileError(Exception):
-    """The key file cannot be used; the text says why and what to do."""
+    """A file cannot be used as a key; the text says why and what to do."""
 
 
-def load_or_create_identity(directory: Path) -> Identity:
-    """Return the identity kept in `directory`, making both on the first start."""
-    path = directory / "identity.key"
+def read_key(path: Path) -> bytes:
+    """Return the key in `path`.
+
+    Raises `FileNotFoundError` if there is no such file, and `KeyFileError` for a symbolic link or anything
+    else that is no file, for one that others may read or write, and for another length.
+    """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return _create(path)
-        with os.fdopen(descriptor, "rb") as file:
-            if os.fstat(descriptor).st_mode & 0o077:
-                raise KeyFileError(f"{path} is readable by others; restrict it with: chmod 600 {path}")
-            data = file.read(_KEY_BYTES + 1)
+        # A pipe would make the open wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        raise KeyFileError(
-            f"cannot use the state directory {directory}: {error.strerror or error}"
-        ) from error
-    if len(data) != _KEY_BYTES:
-        raise KeyFileError(
-            f"{path} is damaged ({len(data)} bytes, not {_KEY_BYTES}); restore it or move it away"
-        )
-    return Identity.from_private_bytes(data)
+        if path.is_symlink():
+            raise KeyFileError(f"{path} is a symbolic link; name the file itself") from None
+        raise KeyFileError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise KeyFileError(f"{path} is no file; name the file that holds the key")
+        if mode & 0o077:
+            raise KeyFileError(f"{path} is readable by others; restrict it with: chmod 600 {path}")
+        data = os.read(descriptor, KEY_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) != KEY_BYTES:
+        found = f"more than {KEY_BYTES}" if len(data) > KEY_BYTES else len(data)
+        raise KeyFileError(f"{path} is damaged ({found} bytes, not {KEY_BYTES}); restore it or move it away")
+    return data
 
 
-def _create(path: Path) -> Identity:
-    identity = Identity.generate(os.urandom)
-    # Written beside and linked into place: a crash leaves a whole key or none, and two starters agree on one.
+def create_key(path: Path, key: bytes) -> None:
+    """Write a key into a new file; raises `FileExistsError` if there is one, else `OSError`.
+
+    It is written beside and linked into place: a crash leaves a whole key or none, and of two that create it
+    at the same time one fails.
+    """
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(identity.private_bytes())
+            file.write(key)
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, path)
-    except FileExistsError:
-        return load_or_create_identity(path.parent)
     finally:
         draft.unlink(missing_ok=True)
-    return identity

@@ -62,6 +62,8 @@ class Table:
     servers: int
     """This node's own."""
     neighbours: tuple[Neighbour, ...]
+    draining: bool = False
+    """This node is about to stop: whatever a neighbour can take goes there."""
 
 
 def waiting_time(queue: int, servers: int, rate: float) -> float:
@@ -87,11 +89,12 @@ def place(
     """Index of the neighbour that should run a job which is here now, or None to keep it.
 
     `queue`, `servers`, `rate` are this node's; `out` is per neighbour; `elapsed` is the time since the table
-    was written; `hops` the moves that the job has made. Ties keep the job, then take the lowest index.
+    was written; `hops` the moves that the job has made. Ties keep the job, then take the lowest index. A node
+    that drains keeps a job only if no neighbour can take it.
     """
-    if queue < servers or hops >= table.hop_limit:
+    if hops >= table.hop_limit or (queue < servers and not table.draining):
         return None
-    best, least = None, waiting_time(queue, servers, rate)
+    best, least = None, math.inf if table.draining else waiting_time(queue, servers, rate)
     limit, gap = table.stale_after - elapsed, table.gap
     for index, neighbour in enumerate(table.neighbours):
         if neighbour.age <= limit and neighbour.service_rate > 0.0:
@@ -137,7 +140,10 @@ def hand_over(
         while (
             count < remaining[index]
             and queue > servers
-            and tail_time(queue, servers, rate) > view(neighbour, out[index] + count) + neighbour.hop
+            and (
+                table.draining
+                or tail_time(queue, servers, rate) > view(neighbour, out[index] + count) + neighbour.hop
+            )
         ):
             count += 1
             queue -= 1
@@ -160,6 +166,7 @@ def parse_table(document: Mapping[str, Any]) -> Table:
         service_rate=_number(document, "service_rate"),
         servers=_count(document, "servers"),
         neighbours=tuple(_neighbour(row) for row in rows),
+        draining=document.get("draining") is True,
     )
 
 

@@ -16,6 +16,7 @@ from shivya_daemon import paths
 DEFAULT_PORT = 8085
 DEFAULT_SERVICE_RATE = 10.0
 MAX_NAME_LENGTH = 32
+NODE_ID_DIGITS = 40
 
 
 class SettingsError(ValueError):
@@ -48,6 +49,14 @@ class DaemonSettings:
     bind: str = "127.0.0.1"
     advertise: str | None = None
     peers: tuple[tuple[str, int], ...] = ()
+    mesh_key_file: Path | None = None
+    """The key that admits to the mesh; without it the daemon stays on this host."""
+    allow: frozenset[bytes] | None = None
+    """Ids of the nodes that may speak with this one; None for all that have the mesh key."""
+    allow_file: Path | None = None
+    """The same, one id a line; both add up."""
+    open_wire: bool = False
+    """Frames in clear, for trusted networks and the reference implementation."""
     name: str | None = None
     state_dir: Path | None = None
     socket: Path | None = None
@@ -70,15 +79,29 @@ class DaemonSettings:
             raise SettingsError(f"log_format must be text or json, not {self.log_format!r}")
         if self.name is not None:
             check_name(self.name)
-        try:
-            address = ipaddress.ip_address(self.bind)
-        except ValueError:
-            raise SettingsError(f"bind must be an IP address, not {self.bind!r}") from None
-        if not address.is_loopback:
+        if self.advertise is not None:
+            host = _ip_address("advertise", self.advertise)
+            if host.is_unspecified or host.is_multicast:
+                raise SettingsError(
+                    f"advertise {self.advertise} is no address that peers can reach; "
+                    "leave it out to announce the addresses of this host's interfaces"
+                )
+        if self.open_wire and (self.mesh_key_file or self.allow_file or self.allow is not None):
             raise SettingsError(
-                f"bind {self.bind} is not a loopback address; the open wire is unauthenticated and "
-                "stays on this host"
+                "open_wire proves nobody's identity, so a mesh key or an allow-list means nothing to it; "
+                "leave out one or the other"
             )
+        loopback = _ip_address("bind", self.bind).is_loopback
+        if not loopback and not self.open_wire and self.mesh_key_file is None:
+            raise SettingsError(
+                f"bind {self.bind} is not a loopback address, and without a mesh key a node stays on its "
+                "host; make a key with 'shivya init', or name the mesh's with --mesh-key-file"
+            )
+
+    @property
+    def exposed(self) -> bool:
+        """Whether anybody on a network can join: the open wire, bound to more than this host."""
+        return self.open_wire and not ipaddress.ip_address(self.bind).is_loopback
 
 
 def check_name(name: str) -> str:
@@ -89,6 +112,13 @@ def check_name(name: str) -> str:
             f"name {name[:64]!r} must be 1 to {MAX_NAME_LENGTH} of the characters a-z A-Z 0-9 . _ -"
         )
     return name
+
+
+def parse_node_id(text: str) -> bytes:
+    """Return the node id that 40 hexadecimal digits name, else raise `SettingsError`."""
+    if len(text) == NODE_ID_DIGITS and all(c in "0123456789abcdefABCDEF" for c in text):
+        return bytes.fromhex(text)
+    raise SettingsError(f"{text[:64]!r} is no node id; write its {NODE_ID_DIGITS} hexadecimal digits")
 
 
 def state_directory(settings: DaemonSettings) -> Path:
@@ -109,3 +139,14 @@ def socket_path(explicit: Path | None, port: int) -> Path:
         return paths.socket_path(explicit, port)
     except ValueError as error:
         raise SettingsError(str(error)) from None
+
+
+def _ip_address(key: str, text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    if "%" in text:
+        raise SettingsError(
+            f"{key} {text!r} has a zone, which means nothing to other hosts; give another address"
+        )
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise SettingsError(f"{key} must be an IP address, not {text!r}") from None

@@ -40,6 +40,31 @@ class LinkRow:
     conductance: float
     reported: float
     """Measured offload along the link in jobs per second, positive away from this node."""
+    state: str = "established"
+    breaker: str = "closed"
+    """`closed`: work flows; `open` and `half-open`: none does."""
+    bandwidth: float | None = None
+    """Towards the neighbour, in bytes per second; None until measured."""
+    thickness: float = 1.0
+    degree: int = 0
+    """Links of the neighbour."""
+    linked_seconds: float = 0.0
+    """Since both ends agreed."""
+
+
+@dataclass(frozen=True)
+class ResourceRow:
+    """One resource: what is free here and in the fleet."""
+
+    resource: str
+    """compute (millicores), storage (MiB), bandwidth (bytes per second) or credit."""
+    free: float
+    """Share of `capacity`, 0 to 1."""
+    capacity: float
+    fleet_free: float
+    """Share of what all known nodes have."""
+    direction: str | None
+    """Name of the link neighbour that has most of it free, if that is more than here."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +144,7 @@ class Snapshot:
     cells: tuple[CellRow, ...] = ()
     flows: tuple[FlowRow, ...] = ()
     settle: tuple[SettleRow, ...] = ()
+    resources: tuple[ResourceRow, ...] = ()
     traffic: Mapping[str, float] = field(default_factory=dict)
     """Totals since start: datagrams and bytes, in and out; jobs sent to and accepted from neighbours."""
     drops: Mapping[str, int] = field(default_factory=dict)
@@ -131,6 +157,8 @@ class Snapshot:
     """None: this node does not couple phases."""
     ledger: Mapping[str, object] | None = None
     """None: this node keeps no ledger."""
+    draining: bool = False
+    """Whether it takes no new work and is about to stop."""
     status: tuple[str, ...] = ()
     """Remedy texts of the status bits that are set; empty when all is well."""
 
@@ -138,7 +166,7 @@ class Snapshot:
         """Return the JSON object of `shivya status --json`."""
         document = asdict(self)
         document["settle"] = [row.to_json() for row in self.settle]
-        for key in ("peers", "links", "cells", "flows", "status"):
+        for key in ("peers", "links", "cells", "flows", "resources", "status"):
             document[key] = list(document[key])
         document["drops"] = dict(self.drops)
         return document

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from shivya_daemon.core.node import PeerView
+from shivya_daemon.core.gossip.resources import Resource
+from shivya_daemon.core.node import LinkView, Node, PeerView
 from shivya_daemon.services import ServiceView
-from shivya_daemon.snapshot import CellRow, FlowRow, LinkRow, PeerRow, SettleRow
+from shivya_daemon.snapshot import CellRow, FlowRow, LinkRow, PeerRow, ResourceRow, SettleRow
 from shivya_daemon.verdict import EdgeVerdict, Learned, Verdict
 from shivya_daemon.world import World
 
@@ -39,8 +40,11 @@ def peer_rows(peers: Iterable[PeerView]) -> tuple[PeerRow, ...]:
     )
 
 
-def link_rows(own: bytes, peers: Iterable[PeerView], judged: Iterable[Judged]) -> tuple[LinkRow, ...]:
+def link_rows(
+    own: bytes, links: Iterable[LinkView], peers: Iterable[PeerView], judged: Iterable[Judged]
+) -> tuple[LinkRow, ...]:
     """Return one row per link of this node; offloads of all services added up."""
+    known = {peer.id: peer for peer in peers}
     reported: dict[bytes, float] = {}
     conductance: dict[bytes, float] = {}
     for item in judged:
@@ -49,16 +53,43 @@ def link_rows(own: bytes, peers: Iterable[PeerView], judged: Iterable[Judged]) -
             conductance[peer] = edge.conductance
     return tuple(
         LinkRow(
-            id=peer.id.hex(),
-            name=peer.name,
-            address=format_address(peer.address),
-            rtt_seconds=peer.rtt,
-            age_seconds=peer.age,
-            conductance=conductance.get(peer.id, 0.0),
-            reported=reported.get(peer.id, 0.0),
+            id=link.id.hex(),
+            name=link.name,
+            address="" if link.address is None else format_address(link.address),
+            rtt_seconds=link.rtt,
+            age_seconds=known[link.id].age if link.id in known else 0.0,
+            conductance=conductance.get(link.id, link.conductance),
+            reported=reported.get(link.id, 0.0),
+            state=link.state,
+            breaker=link.breaker,
+            bandwidth=link.bandwidth,
+            thickness=link.thickness,
+            degree=link.degree,
+            linked_seconds=link.age,
         )
-        for peer in peers
+        for link in links
     )
+
+
+def resource_rows(node: Node, names: Mapping[bytes, str], now: float) -> tuple[ResourceRow, ...]:
+    """Return one row per resource."""
+    rows = []
+    for resource in Resource:
+        readings = node.resource_readings(resource, now)
+        own = readings[node.id]
+        capacity = sum(reading.capacity for reading in readings.values())
+        free = sum(reading.free * reading.capacity for reading in readings.values())
+        towards = node.flow_direction(resource)
+        rows.append(
+            ResourceRow(
+                resource=resource.name.lower(),
+                free=own.free,
+                capacity=own.capacity,
+                fleet_free=free / capacity if capacity else 0.0,
+                direction=None if towards is None else names.get(towards) or towards.hex(),
+            )
+        )
+    return tuple(rows)
 
 
 def cell_rows(own: bytes, judged: Iterable[Judged], learned: Mapping[str, Learned]) -> tuple[CellRow, ...]:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from shivya_daemon.core.heartbeat import MAX_NEIGHBOURS, NeighbourLoad, ServiceLoad, service_tag
+from shivya_daemon.core.heartbeat import (
+    MAX_NEIGHBOURS,
+    MAX_SECONDS,
+    NeighbourLoad,
+    ServiceLoad,
+    service_tag,
+)
 from shivya_daemon.core.node import PeerView
 from shivya_daemon.services import ServiceView
 from shivya_daemon.settings import LawSettings
@@ -14,7 +21,13 @@ from shivya_daemon.world import World
 
 
 def neighbour_table(
-    world: World, verdict: Verdict, peers: Mapping[bytes, PeerView], tick: int, law: LawSettings
+    world: World,
+    verdict: Verdict,
+    peers: Mapping[bytes, PeerView],
+    tick: int,
+    law: LawSettings,
+    *,
+    draining: bool = False,
 ) -> dict[str, Any]:
     """Return the table line of docs/socket.md for one service."""
     tag = service_tag(world.service)
@@ -46,10 +59,26 @@ def neighbour_table(
         "gap": law.gap,
         "hop_limit": law.hop_limit,
         "stale_after": law.stale_after,
+        "draining": draining,
         "service_rate": world.own.service_rate,
         "servers": world.own.servers,
         "neighbours": rows,
     }
+
+
+def full(load: ServiceLoad) -> ServiceLoad:
+    """Return what a node that drains says instead of `load`: it serves nothing, and the wait is endless.
+
+    What it accepted so far stays, so that its neighbours' accounts close.
+    """
+    return replace(
+        load,
+        service_rate=0.0,
+        waiting=MAX_SECONDS,
+        potential=MAX_SECONDS,
+        second_potential=MAX_SECONDS,
+        next_hop=None,
+    )
 
 
 def service_load(world: World, verdict: Verdict, view: ServiceView) -> ServiceLoad:
@@ -75,6 +104,7 @@ def service_load(world: World, verdict: Verdict, view: ServiceView) -> ServiceLo
                 age=v.age,
                 accepted=view.accepted.get(v.id, 0) & 0xFFFFFFFF,
                 offload=view.offloads.get(v.id, 0.0),
+                inflow=v.inflow,
             )
             for v in world.vertices[1:]
             if v.direct

@@ -39,6 +39,8 @@ class Vertex:
     """Direct neighbours: jobs this node sent there that its last heartbeat did not acknowledge."""
     hop: float = 0.0
     """Direct neighbours: transfer time, seconds."""
+    inflow: float = 0.0
+    """Direct neighbours: jobs per second it reports sending here."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Link:
     """Conductance advertised by the far end; None when this node is not an end, or has not heard it."""
     traffic: float
     """Reported offload in jobs per second, positive from tail to head."""
+    score: float = 0.5
+    """Bandwidth score of an own link, 0 to 1; of others the score of a link not measured yet."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def survey(
     direct: dict[bytes, Vertex] = {}
     remote: dict[bytes, Vertex] = {}
     links: dict[tuple[bytes, bytes], Link] = {}
+    hearsay: dict[tuple[bytes, bytes], float] = {}
     offloads: dict[tuple[bytes, bytes], float] = {
         (own_id, peer): rate for peer, rate in view.offloads.items()
     }
@@ -106,19 +111,23 @@ def survey(
             slope=load.second_slope if backwards else load.slope,
             own_sent=view.out.get(peer.id, 0),
             hop=UNMEASURED_HOP if peer.rtt is None else max(peer.rtt / 2, law.minimum_hop),
+            inflow=next((other.offload for other in load.neighbours if other.node == own_id), 0.0),
         )
         low, high = sorted((own_id, peer.id))
-        links[low, high] = Link(low, high, peer.rtt, peer.conductance, 0.0)
+        score = Link.score if peer.bandwidth_score is None else peer.bandwidth_score
+        links[low, high] = Link(low, high, peer.rtt, peer.conductance, 0.0, score)
         for other in load.neighbours:
             offloads[peer.id, other.node] = other.offload
             if other.node == own_id:
                 continue
+            hearsay[other.node, peer.id] = other.inflow
             low, high = sorted((peer.id, other.node))
             links.setdefault((low, high), Link(low, high, None, None, 0.0))
             age_there = age + other.age
             seen = Vertex(other.node, other.queue, other.servers, other.service_rate, 0.0, age_there)
             if other.node not in remote or seen.age < remote[other.node].age:
                 remote[other.node] = seen
+    offloads = hearsay | offloads  # what an end says itself counts
     own = Vertex(own_id, view.queue, view.servers, view.service_rate, view.arrival_rate, 0.0)
     others = [*direct.values(), *(v for key, v in remote.items() if key not in direct)]
     return World(
@@ -131,6 +140,7 @@ def survey(
                 link.rtt,
                 link.remote_conductance,
                 offloads.get((low, high), 0.0) - offloads.get((high, low), 0.0),
+                link.score,
             )
             for (low, high), link in sorted(links.items())
         ),

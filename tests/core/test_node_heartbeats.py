@@ -7,27 +7,27 @@ from typing import Any
 import pytest
 
 from shivya_daemon.core import frames, heartbeat
+from shivya_daemon.core.beacon import decode_beacon
 from shivya_daemon.core.events import (
     HeartbeatReceived,
     IncarnationAdopted,
     ObservationReceived,
     PeerJoined,
     PeerRestarted,
+    Unlinked,
 )
-from shivya_daemon.core.frames import (
-    GradientDiff,
-    Leave,
-    Ping,
-    Pong,
-    ThermodynamicPush,
-)
+from shivya_daemon.core.frames import LINK, GradientDiff, Layered, Leave, Ping, Pong, ThermodynamicPush
 from shivya_daemon.core.heartbeat import Descriptor, Echo, Heartbeat, NeighbourLoad, service_tag
+from shivya_daemon.core.links.frames import Head, Propose, Refusal, Refuse, decode_payload, encode_payload
+from shivya_daemon.core.links.settings import LinksSettings
 from shivya_daemon.core.node import LocalLoad, NodeSettings
+
+INCARNATION = 5  # of the peers
 
 
 def test_heartbeats_carry_what_was_published_and_come_at_once(stage: Any) -> None:
     stage = stage.again(NodeSettings(name="edge-1"))
-    stage.meet(1)
+    stage.link(1)
     near = (NeighbourLoad(stage.id(1), 1, 1, 10.0, 0.25, 17, 2.5),)
     stage.node.publish(
         LocalLoad(
@@ -40,15 +40,14 @@ def test_heartbeats_carry_what_was_published_and_come_at_once(stage: Any) -> Non
         stage.now,
     )
     stage.wait(0.05)
-    beat = stage.heard(1)[-1]
-    assert isinstance(beat, Heartbeat)
+    (beat,) = (payload for payload in stage.heard(1) if isinstance(payload, Heartbeat))
     assert (beat.name, beat.free_energy, beat.active_cells, beat.conductance) == ("edge-1", 1.5, 2, 0.75)
     assert beat.services == (stage.load("resize", 4, near),)
     assert beat.descriptors == (Descriptor("resize", "127.0.0.1:7001"),)
 
 
 def test_publication_is_at_once_but_never_faster_than_twice_the_interval(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.wait(0.5)
     stage.node.datagrams()
     stage.now += 0.06
@@ -61,7 +60,7 @@ def test_publication_is_at_once_but_never_faster_than_twice_the_interval(stage: 
 
 
 def test_heartbeats_go_on_without_publication_and_repeat_descriptors_each_second(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.node.publish(LocalLoad(descriptors=(Descriptor("a", ""),)), stage.now)
     for _ in range(20):
         stage.wait(0.5)
@@ -74,7 +73,7 @@ def test_heartbeats_go_on_without_publication_and_repeat_descriptors_each_second
 
 
 def test_a_load_too_big_for_one_datagram_arrives_in_parts(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     near = tuple(NeighbourLoad(stage.id(n), n, 1, 10.0, 0.0, n, 0.0) for n in range(1, 13))
     loads = tuple(stage.load(f"s{n}", n, near) for n in range(8))
     stage.wait(0.1)
@@ -88,7 +87,7 @@ def test_a_load_too_big_for_one_datagram_arrives_in_parts(stage: Any) -> None:
 
 
 def test_a_load_that_cannot_be_carried_leaves_the_old_one(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.node.publish(LocalLoad(services=(stage.load("a", 3),)), stage.now)
     for wrong in (
         LocalLoad(services=(stage.load("a", -1),)),
@@ -105,7 +104,7 @@ def test_a_load_that_cannot_be_carried_leaves_the_old_one(stage: Any) -> None:
 
 
 def test_an_echo_gives_the_round_trip_time_less_the_hold(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     first = stage.view(1).rtt
     assert first is not None
     for sequence in range(1, 60):
@@ -124,7 +123,7 @@ def test_an_echo_gives_the_round_trip_time_less_the_hold(stage: Any) -> None:
 
 
 def test_the_echo_names_the_last_heartbeat_and_how_long_it_was_held(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.wait(1.0)
     assert all(beat.echo is None for beat in stage.heard(1) if isinstance(beat, Heartbeat))
     stage.beat(1, sequence=41, incarnation=5)
@@ -137,7 +136,7 @@ def test_the_echo_names_the_last_heartbeat_and_how_long_it_was_held(stage: Any) 
 
 
 def test_loads_are_merged_by_service_and_old_ones_refused(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.beat(1, 10, services=(stage.load("a", 1),), descriptors=(Descriptor("a", "h:1"),))
     stage.now += 0.2
     stage.beat(1, 12, services=(stage.load("b", 2),))
@@ -156,7 +155,7 @@ def test_loads_are_merged_by_service_and_old_ones_refused(stage: Any) -> None:
 
 
 def test_a_service_no_longer_spoken_of_is_forgotten(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.beat(1, 1, services=(stage.load("a"), stage.load("b")), descriptors=(Descriptor("a", "h:1"),))
     for sequence in range(2, 12):
         stage.wait(0.5)
@@ -167,7 +166,7 @@ def test_a_service_no_longer_spoken_of_is_forgotten(stage: Any) -> None:
 
 
 def test_a_peer_cannot_fill_memory_with_ever_new_services(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     for sequence in range(1, 60):
         stage.now += 0.01
         names = [f"{sequence}-{n}" for n in range(8)]
@@ -182,14 +181,14 @@ def test_a_peer_cannot_fill_memory_with_ever_new_services(stage: Any) -> None:
 
 
 def test_sequence_numbers_wrap(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.beat(1, 2**32 - 1, services=(stage.load("a", 1),))
     stage.beat(1, 0, services=(stage.load("a", 2),))
     assert stage.view(1).services[service_tag("a")].queue == 2
 
 
 def test_a_new_incarnation_is_a_restart_and_an_old_one_is_refused(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.beat(1, 900, incarnation=5, services=(stage.load("a", 1),))
     stage.beat(1, 1, incarnation=6, services=(stage.load("b", 2),))
     assert PeerRestarted(stage.id(1), 6) in stage.node.events()
@@ -201,13 +200,13 @@ def test_a_new_incarnation_is_a_restart_and_an_old_one_is_refused(stage: Any) ->
 def test_an_incarnation_is_remembered_across_silence(stage: Any) -> None:
     stage.meet(1)
     stage.beat(1, 1, incarnation=5)
-    stage.wait(5.0)
+    stage.wait(15.0)
     assert stage.node.members == frozenset()
+    stage.node.events()
+    stage.node.datagrams()
     stage.say(1, Ping(1))
     stage.wait(0.6)
-    pings = [payload for payload in stage.heard(1) if isinstance(payload, Ping)]
-    stage.node.events()
-    stage.say(1, Pong(pings[-1].timestamp))
+    stage.say(1, Pong(stage.pinged(1).timestamp))
     assert stage.node.events() == [PeerJoined(stage.id(1), 5)]
     stage.beat(1, 1, incarnation=4)
     assert stage.drops("stale_incarnation") == 1
@@ -216,7 +215,7 @@ def test_an_incarnation_is_remembered_across_silence(stage: Any) -> None:
 
 
 def test_a_node_goes_beyond_a_later_life_that_others_remember(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.beat(1, 1, echo=Echo(250, 9, heartbeat.MAX_HOLD_US))
     assert stage.node.incarnation == 251
     assert IncarnationAdopted(251) in stage.node.events()
@@ -227,7 +226,7 @@ def test_a_node_goes_beyond_a_later_life_that_others_remember(stage: Any) -> Non
 
 
 def test_observations_are_kept_as_such_and_bounded_in_size(stage: Any) -> None:
-    stage.meet(1)
+    stage.link(1)
     stage.say(1, ThermodynamicPush(-2.5, 3.0))
     stage.say(1, GradientDiff(stage.id(2), 0.5, 1.0))
     assert stage.node.events() == [
@@ -250,15 +249,81 @@ def test_free_energy_is_pushed_to_every_peer_each_second(stage: Any) -> None:
     assert pushed == [ThermodynamicPush(-4.25, 3.0)] * 3
 
 
-def test_links_are_few_sticky_and_refilled(stage: Any) -> None:
-    stage = stage.again(NodeSettings(max_links=3))
-    stage.meet(1, 2, 3, 4, 5)
-    assert set(stage.node.links) == {stage.id(1), stage.id(2), stage.id(3)}
-    stage.say(2, Leave(0))
-    free = {4, 5}
-    nearest = min(free, key=lambda n: int.from_bytes(stage.id(n)) ^ int.from_bytes(stage.node.id))
-    assert set(stage.node.links) == {stage.id(1), stage.id(3), stage.id(nearest)}
+def test_a_link_takes_both_ends_and_heartbeats_go_over_links_alone(stage: Any) -> None:
+    stage.meet(1)
+    stage.link(2)
+    assert stage.node.links == (stage.id(2),)
+    assert {view.id for view in stage.node.peers(stage.now) if view.linked} == {stage.id(2)}
     stage.wait(0.5)
     beaten = {to for data, to in stage.node.datagrams() if data[4] == heartbeat.TYPE}
-    assert beaten == {stage.address(1), stage.address(3), stage.address(nearest)}
-    assert {view.id for view in stage.node.peers(stage.now) if view.linked} == set(stage.node.links)
+    assert beaten == {stage.address(2)}
+
+
+def test_links_are_announced_and_end_with_a_goodbye(stage: Any) -> None:
+    stage.meet(1)
+    stage.link(1)
+    assert stage.node.links == (stage.id(1),)
+    stage.node.events()
+    stage.say(1, Leave(INCARNATION))
+    assert stage.node.links == ()
+    assert Unlinked(stage.id(1), "lost") in stage.node.events()
+    stage.wait(0.5)
+    assert not [to for data, to in stage.node.datagrams() if data[4] == heartbeat.TYPE]
+
+
+def test_whom_nobody_announced_gets_no_link(stage: Any) -> None:
+    stage.meet(1)
+    stage.say(1, propose(1))
+    (refusal,) = (link_frame(payload) for payload in stage.heard(1) if is_link(payload))
+    assert refusal == Refuse(refusal.head, Refusal.STRANGER)
+    assert stage.node.links == ()
+
+
+def test_links_are_sought_up_to_the_target_and_never_above_the_most(stage: Any) -> None:
+    stage = stage.again(NodeSettings(links=LinksSettings(target_links=2, max_links=3, crowded=1.5)))
+    stage.link(1, 2, 3)
+    for number in (4, 5):
+        stage.meet(number)
+        stage.announce(number)
+    for number in range(1, 4):
+        stage.beat(number)
+    stage.wait(1.0)
+    proposed = [to for data, to in stage.node.datagrams() if data[4] == LINK and data[25] == 1]
+    assert proposed == [], "the target is reached"
+    stage.say(4, propose(4))
+    (refusal,) = (link_frame(payload) for payload in stage.heard(4) if is_link(payload))
+    assert refusal == Refuse(refusal.head, Refusal.FULL)
+    stage.say(2, Leave(INCARNATION))
+    stage.say(3, Leave(INCARNATION))
+    stage.wait(1.0)
+    proposed = [to for data, to in stage.node.datagrams() if data[4] == LINK and data[25] == 1]
+    assert set(proposed) <= {stage.address(4), stage.address(5)} and proposed, "one is missing"
+
+
+def test_a_drained_node_ends_its_links_and_takes_none(stage: Any) -> None:
+    stage.link(1)
+    stage.node.drain(stage.now)
+    assert stage.node.draining
+    (beat,) = (payload for payload in stage.heard(1) if isinstance(payload, Heartbeat))
+    assert decode_beacon(beat.extension).draining
+    stage.wait(0.1)
+    stage.tend(1)
+    assert stage.node.links == () and not stage.keepers[1].established
+    stage.announce(2)
+    stage.meet(2)
+    stage.announce(2)
+    stage.say(2, propose(2))
+    (refusal,) = (link_frame(payload) for payload in stage.heard(2) if is_link(payload))
+    assert refusal == Refuse(refusal.head, Refusal.DRAINING)
+
+
+def propose(number: int) -> Layered:
+    return Layered(LINK, encode_payload(Propose(Head(number, INCARNATION, 0, True), 7)))
+
+
+def is_link(payload: object) -> bool:
+    return isinstance(payload, Layered) and payload.code == LINK
+
+
+def link_frame(payload: Layered) -> Any:
+    return decode_payload(payload.body)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = (
-    r'DecodeError\("(\w+)"',
+    r'(?:Decode|Handshake)Error\("(\w+)"',
     r'\.drop\("(\w+)"',
     r'^\s+return "(\w+)"$',
     r'DecodeError\("\w+" if .* else "(\w+)"\)',
@@ -18,7 +18,7 @@ def test_every_reason_of_a_drop_is_explained() -> None:
     page = (ROOT / "docs" / "protocol.md").read_text()
     package = ROOT / "daemon" / "shivya_daemon"
     sources = "\n".join(
-        file.read_text() for folder in ("core", "net") for file in sorted((package / folder).glob("*.py"))
+        file.read_text() for folder in ("core", "net") for file in sorted((package / folder).rglob("*.py"))
     )
     reasons = {word for pattern in WORDS for word in re.findall(pattern, sources, re.MULTILINE)}
     assert len(reasons) > 30

@@ -1,15 +1,52 @@
-"""A desk that a control socket can speak to, without a node behind it."""
+"""A desk that a control socket can speak to, without a node behind it; and real daemons as processes."""
 
 from __future__ import annotations
 
+import json
+import signal
+import socket
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shivya_daemon.core.signals.frame import ActionPotential, Kind
+from shivya_daemon.core.signals.signals import SignalRefused
 from shivya_daemon.services import ServiceBook
 
 B = b"\xbb" * 20
+PATIENCE = 120.0  # seconds; a bound against hanging, not a claim
+
+
+class Operations:
+    """What an operator asks, written down instead of done."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Kind, str, bytes, int | None]] = []
+        self.drained: list[float] = []
+
+    def drain(self, wait: float) -> dict[str, Any]:
+        self.drained.append(wait)
+        return {"draining": True, "wait_seconds": wait}
+
+    def signals(self) -> dict[str, Any]:
+        return {"signals": [], "counts": {}}
+
+    def signal(self, kind: Kind, name: str, payload: bytes, ttl: int | None) -> bytes:
+        if isinstance(kind, ActionPotential) and any(row[1] == name for row in self.sent):
+            raise SignalRefused("refractory", f"{name!r} fired; it can again in 1.00 s")
+        self.sent.append((kind, name, payload, ttl))
+        return b"\x01" * 16
+
+    def node(self, name_or_id: str) -> bytes | None:
+        return B if name_or_id == "b" else None
+
+    def facts(self) -> dict[str, Any]:
+        return {"wire": "secure"}
 
 
 class Desk:
@@ -18,6 +55,7 @@ class Desk:
     def __init__(self) -> None:
         self.book = ServiceBook(20.0)
         self.tick = 1
+        self.operations = Operations()
 
     def status(self) -> dict[str, Any]:
         return {"name": "a", "node_id": "aa" * 20}
@@ -59,3 +97,73 @@ class Desk:
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
+
+
+class RunningDaemon:
+    """One `shivya daemon` process and a connection that watches it."""
+
+    def __init__(
+        self, folder: Path, name: str, *peers: str, port: int = 0, flags: tuple[str, ...] = ()
+    ) -> None:
+        self.socket = folder / f"{name}.sock"
+        arguments = ["--port", str(port), "--name", name, "--socket", str(self.socket), "--no-tui"]
+        arguments += ["--state-dir", str(folder / name), "--service-rate", "10"]
+        arguments += flags
+        for peer in peers:
+            arguments += ["--peer", peer]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "shivya", "daemon", *arguments], stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stderr is not None
+        self.first_line = self.process.stderr.readline()
+
+    def ask(self, line: str) -> Any:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(str(self.socket))
+            connection.sendall(line.encode() + b"\n")
+            with connection.makefile() as lines:
+                return json.loads(lines.readline())
+
+    @property
+    def address(self) -> str:
+        return str(self.ask("STATUS")["address"])
+
+    def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Ask for the status each time the daemon pushes a table, until it `holds`."""
+        with socket.socket(socket.AF_UNIX) as watch:
+            watch.settimeout(PATIENCE)
+            watch.connect(str(self.socket))
+            watch.sendall(b"WATCH service=default\n")
+            with watch.makefile() as lines:
+                for _ in range(int(PATIENCE * 20)):
+                    assert lines.readline(), f"the daemon has gone: {self.process.poll()}"
+                    status: dict[str, Any] = self.ask("STATUS")
+                    if holds(status):
+                        return status
+        pytest.fail(f"never held; last status {status}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode
+
+
+Start = Callable[..., RunningDaemon]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    running: list[RunningDaemon] = []
+
+    def starter(name: str, *peers: str, port: int = 0, flags: tuple[str, ...] = ()) -> RunningDaemon:
+        running.append(RunningDaemon(tmp_path, name, *peers, port=port, flags=flags))
+        return running[-1]
+
+    yield starter
+    for daemon in running:
+        daemon.stop(signal.SIGKILL)

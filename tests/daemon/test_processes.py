@@ -2,88 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.processes
+Start = Callable[..., Any]
 PATIENCE = 120.0  # seconds; a bound against hanging, not a claim
-
-
-class RunningDaemon:
-    """One `shivya daemon` process and a connection that watches it."""
-
-    def __init__(self, folder: Path, name: str, *peers: str, port: int = 0) -> None:
-        self.socket = folder / f"{name}.sock"
-        arguments = ["--port", str(port), "--name", name, "--socket", str(self.socket), "--no-tui"]
-        arguments += ["--state-dir", str(folder / name), "--service-rate", "10"]
-        for peer in peers:
-            arguments += ["--peer", peer]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "shivya", "daemon", *arguments], stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stderr is not None
-        self.first_line = self.process.stderr.readline()
-
-    def ask(self, line: str) -> Any:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(PATIENCE)
-            connection.connect(str(self.socket))
-            connection.sendall(line.encode() + b"\n")
-            with connection.makefile() as lines:
-                return json.loads(lines.readline())
-
-    @property
-    def address(self) -> str:
-        return str(self.ask("STATUS")["address"])
-
-    def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Ask for the status each time the daemon pushes a table, until it `holds`."""
-        with socket.socket(socket.AF_UNIX) as watch:
-            watch.settimeout(PATIENCE)
-            watch.connect(str(self.socket))
-            watch.sendall(b"WATCH service=default\n")
-            with watch.makefile() as lines:
-                for _ in range(int(PATIENCE * 20)):
-                    assert lines.readline(), f"the daemon has gone: {self.process.poll()}"
-                    status: dict[str, Any] = self.ask("STATUS")
-                    if holds(status):
-                        return status
-        pytest.fail(f"never held; last status {status}")
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> int:
-        self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode
-
-
-Start = Callable[..., RunningDaemon]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    running: list[RunningDaemon] = []
-
-    def starter(name: str, *peers: str, port: int = 0) -> RunningDaemon:
-        running.append(RunningDaemon(tmp_path, name, *peers, port=port))
-        return running[-1]
-
-    yield starter
-    for daemon in running:
-        daemon.stop(signal.SIGKILL)
 
 
 def names(status: dict[str, Any]) -> set[str]:
@@ -107,9 +40,9 @@ def test_three_daemons_share_load_and_survive_a_death(start: Start) -> None:
     assert 0 < sum(move["count"] for move in moves) <= 134
 
     c.stop(signal.SIGKILL)
-    status = a.until(lambda s: names(s) == {"b"})
-    assert status["traffic"]["peers_silent"] == 1
+    a.until(lambda s: names(s) == {"b"})
     a.until(lambda s: {flow["name"] for flow in s["flows"]} == {"b"})
+    a.until(lambda s: s["traffic"].get("peers_silent") == 1)  # gossip takes longer to give a node up
 
     assert b.stop(signal.SIGTERM) == 0
     status = a.until(lambda s: not s["peers"])
@@ -128,7 +61,7 @@ def test_noise_is_counted_and_the_daemon_keeps_ticking(start: Start) -> None:
             data = dice.randbytes(dice.randrange(200))
             attacker.sendto(data if dice.random() < 0.5 else b"SHVY" + data, (host, int(port)))
     status = daemon.until(lambda s: s["tick"] >= before + 5)
-    assert status["drops"]["bad_magic"] > 0
+    assert status["drops"]["unknown_type"] > 0
     assert sum(status["drops"].values()) <= 3000
     assert status["peers"] == []
 
@@ -136,7 +69,7 @@ def test_noise_is_counted_and_the_daemon_keeps_ticking(start: Start) -> None:
 def test_a_port_and_a_socket_in_use_are_refused_with_a_remedy(start: Start, tmp_path: Path) -> None:
     daemon = start("first")
     port = int(daemon.address.rsplit(":", 1)[1])
-    second = RunningDaemon(tmp_path, "second", port=port)
+    second = start("second", port=port)
     assert "--port" in second.first_line
     assert second.wait() == 1
 

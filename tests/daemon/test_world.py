@@ -114,3 +114,20 @@ def test_table_and_heartbeat_say_the_same() -> None:
     assert (beat.queue, beat.servers, beat.service_rate) == (7, 2, 30.0)
     assert beat.waiting == (6 + 2) / 30
     assert beat.neighbours[0].accepted == 5
+
+
+def test_the_net_traffic_of_a_link_is_known_from_one_of_its_ends() -> None:
+    told = NeighbourLoad(C, 1, 1, 10.0, 0.1, 0, offload=3.0, inflow=5.0)
+    world = look(peer(B, load(neighbours=(told,))))
+    assert {(k.tail, k.head): k.traffic for k in world.links}[B, C] == -2.0
+    # What the other end says itself counts more than what this one heard of it.
+    itself = neighbour(B, offload=4.0)
+    world = look(peer(B, load(neighbours=(told,))), peer(C, load(neighbours=(itself,))))
+    assert {(k.tail, k.head): k.traffic for k in world.links}[B, C] == -1.0
+
+
+def test_a_neighbour_is_told_back_what_it_reports_sending_here() -> None:
+    book = ServiceBook(10.0)
+    world = look(peer(B, load(neighbours=(neighbour(OWN, offload=6.0),))), book=book)
+    said = service_load(world, shortest_expected_delay(world), book.view("default", 10.0))
+    assert [(row.node, row.inflow) for row in said.neighbours] == [(B, 6.0)]

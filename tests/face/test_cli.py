@@ -49,14 +49,7 @@ SETTLE = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def no_settings_of_this_machine(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("SHIVYA_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
 
 @contextmanager
@@ -107,6 +100,9 @@ NEEDS_DAEMON = (
     ["report", "--queue", "3"],
     ["offload", "a", "b", "1"],
     ["settle"],
+    ["links", "--json"],
+    ["signals", "--json"],
+    ["signal", "send", "flood", "backup", "--json"],
 )
 
 

@@ -32,6 +32,7 @@ class Daemon:
         self.tick = 1
         self.flow = 0
         self.ages = {B: 0.05, C: 0.05}
+        self.operations = None
 
     def status(self) -> dict[str, Any]:
         return {"name": "a", "node_id": "aa" * 20}

@@ -5,11 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shivya_daemon.core.frames import GradientDiff, ThermodynamicPush
+from shivya_daemon.core.links.events import Linked, LinkEvent, Unlinked
+from shivya_daemon.core.signals.events import QuorumReached, SignalEvent, SignalReceived, Undeliverable
+
+__all__ = [
+    "Event",
+    "HeartbeatReceived",
+    "IncarnationAdopted",
+    "Linked",
+    "ObservationReceived",
+    "PeerJoined",
+    "PeerLeft",
+    "PeerRestarted",
+    "QuorumReached",
+    "SignalReceived",
+    "Undeliverable",
+    "Unlinked",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class PeerJoined:
-    """A peer proved itself by a round trip; `incarnation` is the last one known of it, or None."""
+    """A node is a member: it proved itself, or gossip says that it lives; `incarnation` if it is known."""
 
     id: bytes
     incarnation: int | None
@@ -17,7 +34,7 @@ class PeerJoined:
 
 @dataclass(frozen=True, slots=True)
 class PeerLeft:
-    """A peer is gone: `reason` is "silent", "left" or "replaced" (another node took its address)."""
+    """A node is no member any more: `reason` is "silent", "left" or why the wire gave it up."""
 
     id: bytes
     reason: str
@@ -54,4 +71,13 @@ class IncarnationAdopted:
     incarnation: int
 
 
-Event = PeerJoined | PeerLeft | PeerRestarted | HeartbeatReceived | ObservationReceived | IncarnationAdopted
+Event = (
+    PeerJoined
+    | PeerLeft
+    | PeerRestarted
+    | HeartbeatReceived
+    | ObservationReceived
+    | IncarnationAdopted
+    | LinkEvent
+    | SignalEvent
+)

@@ -2,7 +2,7 @@
 
 Types 0x01 to 0x09 are byte for byte those of the reference implementation, except that this codec is strict:
 the length is exact, numbers are finite, counts and flags are canonical, so that `encode(decode(x)) == x` for
-everything that is accepted. Peer records of family 6, HEARTBEAT and LEAVE are extensions. Layouts:
+everything that is accepted. Peer records of family 6 and the types from 0x10 are extensions. Layouts:
 docs/protocol.md.
 """
 
@@ -13,6 +13,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -21,11 +22,16 @@ from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.heartbeat import Heartbeat
 
 __all__ = [
+    "ANNOUNCE",
+    "GOSSIP",
     "HEADER_BYTES",
+    "LINK",
     "MAGIC",
     "MAX_DATAGRAM_BYTES",
     "MAX_PEERS",
     "MAX_VALUE_BYTES",
+    "SIGNAL",
+    "TOKEN",
     "DecodeError",
     "EncodeError",
     "FindNode",
@@ -35,6 +41,7 @@ __all__ = [
     "Frame",
     "GradientDiff",
     "Heartbeat",
+    "Layered",
     "Leave",
     "Payload",
     "Peer",
@@ -149,6 +156,16 @@ class Leave:
     incarnation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Layered:
+    """0x11 GOSSIP, 0x12 ANNOUNCE, 0x13 LINK, 0x14 SIGNAL, 0x16 TOKEN: read by the layer it belongs to."""
+
+    code: int
+    body: bytes
+
+
+GOSSIP, ANNOUNCE, LINK, SIGNAL, TOKEN = LAYERED = (0x11, 0x12, 0x13, 0x14, 0x16)
+
 Payload = (
     Ping
     | Pong
@@ -161,6 +178,7 @@ Payload = (
     | FoundValue
     | Heartbeat
     | Leave
+    | Layered
 )
 
 
@@ -175,6 +193,8 @@ class Frame:
 def encode(frame: Frame) -> bytes:
     """Return the bytes of `frame`; raises `EncodeError` if a field cannot be carried."""
     code, encoder = _ENCODERS[type(frame.payload)]
+    if isinstance(frame.payload, Layered):
+        code = frame.payload.code
     try:
         data = header(frame.sender, code) + encoder(frame.payload)
     except struct.error as error:
@@ -353,6 +373,7 @@ _DECODERS: Mapping[int, Callable[[bytes], Payload]] = MappingProxyType(
         0x09: _decode_found_value,
         heartbeat.TYPE: heartbeat.decode_payload,
         0x15: lambda body: Leave(_decode_u64(body)),
+        **{code: partial(Layered, code) for code in LAYERED},
     }
 )
 
@@ -369,5 +390,6 @@ _ENCODERS: Mapping[type, tuple[int, Callable[[Any], bytes]]] = MappingProxyType(
         FoundValue: (0x09, _encode_found_value),
         Heartbeat: (heartbeat.TYPE, heartbeat.encode_payload),
         Leave: (0x15, lambda payload: _encode_u64(payload.incarnation)),
+        Layered: (0, lambda payload: payload.body),
     }
 )

@@ -74,7 +74,7 @@ MAX_EXTENSION_BYTES = 256
 MAX_FREE_ENERGY = 1e12  # nats, either sign
 MAX_HOLD_US = 0xFFFFFFFF
 
-_PAYLOAD_BUDGET = 1200 - 25  # bytes of a datagram less the frame header
+_PAYLOAD_BUDGET = 1100  # what a datagram holds beside frame header, seal and an extension of usual size
 _ECHO_FLAG = 0x01
 
 _PREFIX = struct.Struct(">BBBQIf")

@@ -32,7 +32,7 @@ _TAG = 4
 _SELF = 255  # next-hop index of the node itself
 
 _SERVICE = struct.Struct(">4sIH7fBB")
-_NEIGHBOUR = struct.Struct(">20sIHfHIf")
+_NEIGHBOUR = struct.Struct(">20sIHfHIff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,9 @@ class NeighbourLoad:
     """Jobs the sender accepted from this neighbour since that neighbour's incarnation, modulo 2^32."""
     offload: float
     """Jobs per second the sender reports sending to this neighbour."""
+    inflow: float = 0.0
+    """Jobs per second this neighbour reported sending to the sender, as last heard: with it, who hears only
+    one end of a link knows its net traffic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +139,10 @@ def decode_service(body: bytes, offset: int) -> tuple[ServiceLoad, int]:
         raise DecodeError("bad_count")
     neighbours = []
     for _ in range(count):
-        node, jobs, hosts, mu, age_ms, accepted, offload = unpack(_NEIGHBOUR, body, offset)
-        check(mu, MAX_RATE)
-        check(offload, MAX_RATE)
-        neighbours.append(NeighbourLoad(node, jobs, hosts, mu, age_ms / 1000, accepted, offload))
+        node, jobs, hosts, mu, age_ms, accepted, offload, inflow = unpack(_NEIGHBOUR, body, offset)
+        for rate_there in (mu, offload, inflow):
+            check(rate_there, MAX_RATE)
+        neighbours.append(NeighbourLoad(node, jobs, hosts, mu, age_ms / 1000, accepted, offload, inflow))
         offset += _NEIGHBOUR.size
     if len({entry.node for entry in neighbours}) != count:
         raise DecodeError("repeated_entry")
@@ -183,4 +186,5 @@ def _encode_neighbour(entry: NeighbourLoad) -> bytes:
         round(min(up_to(entry.age, MAX_SECONDS) * 1000, 0xFFFF)),
         entry.accepted & 0xFFFFFFFF,
         up_to(entry.offload, MAX_RATE),
+        up_to(entry.inflow, MAX_RATE),
     )

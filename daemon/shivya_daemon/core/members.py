@@ -1,8 +1,9 @@
-"""The live peers of a node: what each last said, and which of them are link neighbours."""
+"""The nodes that this node speaks with: where each is reached, and what it last said."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from shivya_daemon.core.frames import ThermodynamicPush
@@ -16,11 +17,10 @@ from shivya_daemon.core.heartbeat import (
     ServiceLoad,
     service_tag,
 )
-from shivya_daemon.core.limits import TokenBucket
-from shivya_daemon.core.routing import distance
-from shivya_daemon.core.settings import Address, NodeSettings
+from shivya_daemon.core.settings import Address
 
 _RTT_GAIN = 0.125  # RFC 6298, 2.3
+_LONGEST_RTT = 10.0  # seconds
 _REMEMBERED = 1024  # incarnations of peers that are gone
 
 
@@ -50,6 +50,8 @@ class PeerView:
     free_energy: float | None
     conductance: float | None
     """Conductance it advertises for the link to this node."""
+    bandwidth_score: float | None = None
+    """What the link to it can carry, 0 to 1; None where there is no link."""
 
 
 @dataclass(slots=True)
@@ -59,20 +61,25 @@ class Member:
     id: bytes
     address: Address
     last_seen: float
-    bucket: TokenBucket
     incarnation: int | None = None
     """Last incarnation known, perhaps from before it was lost."""
     rtt: float | None = None
+    probe_at: float = float("-inf")
+    """When it may be asked for a sign of life again."""
     heard_at: float = float("-inf")
     """When `beat` was received."""
     beat: Heartbeat | None = None
+    draining: bool = False
+    """Whether it said that it takes no new work and is about to leave."""
     pushed: ThermodynamicPush | None = None
     services: dict[bytes, tuple[float, int, ServiceLoad]] = field(default_factory=dict)
     """Tag to (time received, sequence, load)."""
     descriptors: dict[bytes, tuple[float, Descriptor]] = field(default_factory=dict)
 
     def measured(self, rtt: float) -> None:
-        """Take one round-trip time."""
+        """Take one round-trip time, unless an end slept in between."""
+        if rtt > _LONGEST_RTT:
+            return
         self.rtt = rtt if self.rtt is None else self.rtt + _RTT_GAIN * (rtt - self.rtt)
 
     def echo(self, now: float) -> Echo | None:
@@ -112,7 +119,7 @@ class Member:
         self.services.clear()
         self.descriptors.clear()
 
-    def view(self, now: float, linked: bool, oldest: float) -> PeerView:
+    def view(self, now: float, score: float | None, oldest: float) -> PeerView:
         """Return the frozen picture of this peer, without what was not repeated since `oldest`."""
         loads = {tag: entry for tag, entry in self.services.items() if entry[0] >= oldest}
         services = {tag: load for tag, (_, _, load) in loads.items()}
@@ -128,7 +135,8 @@ class Member:
             rtt=self.rtt,
             age=max(0.0, now - self.last_seen),
             incarnation=self.incarnation,
-            linked=linked,
+            linked=score is not None,
+            bandwidth_score=score,
             heartbeat=beat,
             services=services,
             received={tag: at for tag, (at, _, _) in loads.items()},
@@ -139,88 +147,54 @@ class Member:
 
 
 class Members:
-    """The live peers by id and by address, and the links among them."""
+    """The nodes that are up on the wire, by id."""
 
-    def __init__(self, own: bytes, settings: NodeSettings) -> None:
-        self._own = own
-        self._settings = settings
+    def __init__(self, oldest: float) -> None:
+        self._oldest = oldest
         self._members: dict[bytes, Member] = {}
-        self._by_address: dict[Address, bytes] = {}
-        self._links: list[bytes] = []
         self._incarnations: OrderedDict[bytes, int] = OrderedDict()
 
-    def add(self, node: bytes, address: Address, now: float) -> Member | None:
-        """Take a peer that proved itself at `address`; None when there is no room."""
-        if len(self._members) >= self._settings.max_peers:
-            return None
-        rate = self._settings.peer_rate
-        member = Member(node, address, now, TokenBucket(rate, 2 * rate, now), self._incarnations.get(node))
-        self._members[node] = member
-        self._by_address[address] = node
-        self._relink()
+    def add(self, node: bytes, address: Address, now: float) -> Member:
+        """Take a node that proved itself at `address`."""
+        member = self._members[node] = Member(node, address, now, self._incarnations.get(node))
         return member
 
-    def remove(self, node: bytes) -> Member:
-        """Take a peer out; its incarnation is remembered, so that a replay of its past stays refused."""
-        member = self._members.pop(node)
-        del self._by_address[member.address]
-        if member.incarnation is not None:
+    def remove(self, node: bytes) -> Member | None:
+        """Take a node out; its incarnation is remembered, so that a replay of its past stays refused."""
+        member = self._members.pop(node, None)
+        if member is not None and member.incarnation is not None:
             self._incarnations[node] = member.incarnation
             self._incarnations.move_to_end(node)
             if len(self._incarnations) > _REMEMBERED:
                 self._incarnations.popitem(last=False)
-        if node in self._links:
-            self._links.remove(node)
-            self._relink()
         return member
 
-    def move(self, member: Member, address: Address) -> None:
-        """Note that a peer proved itself at another address."""
-        del self._by_address[member.address]
-        member.address = address
-        self._by_address[address] = member.id
-
     def get(self, node: bytes) -> Member | None:
-        """Return a live peer by id."""
+        """Return a node by id, None if it is not up."""
         return self._members.get(node)
 
-    def at(self, address: Address) -> Member | None:
-        """Return the live peer at an address."""
-        node = self._by_address.get(address)
-        return None if node is None else self._members[node]
-
     def all(self) -> list[Member]:
-        """Return the live peers in the order in which they joined."""
+        """Return the nodes in the order in which they came up."""
         return list(self._members.values())
 
-    def linked(self) -> list[Member]:
-        """Return the link neighbours."""
-        return [self._members[node] for node in self._links]
+    def views(self, links: Mapping[bytes, float], now: float) -> tuple[PeerView, ...]:
+        """Return a frozen picture of each; loads not repeated for a while are left out.
 
-    def views(self, now: float) -> tuple[PeerView, ...]:
-        """Return a frozen picture of every live peer."""
-        links, oldest = set(self._links), now - self._settings.peer_timeout
-        return tuple(member.view(now, member.id in links, oldest) for member in self._members.values())
+        `links` are the link neighbours with their bandwidth scores.
+        """
+        oldest = now - self._oldest
+        return tuple(member.view(now, links.get(member.id), oldest) for member in self._members.values())
 
     @property
     def ids(self) -> frozenset[bytes]:
-        """Ids of the live peers."""
+        """Ids of the nodes."""
         return frozenset(self._members)
 
-    @property
-    def links(self) -> tuple[bytes, ...]:
-        """Ids of the link neighbours."""
-        return tuple(self._links)
+    def __contains__(self, node: object) -> bool:
+        return node in self._members
 
     def __len__(self) -> int:
         return len(self._members)
-
-    def _relink(self) -> None:
-        """Fill free link places with the peers nearest by XOR distance; a link once taken is kept."""
-        room = self._settings.max_links - len(self._links)
-        if room > 0:
-            free = [node for node in self._members if node not in self._links]
-            self._links += sorted(free, key=lambda node: distance(self._own, node))[:room]
 
 
 def _newer(sequence: int, than: int) -> bool:

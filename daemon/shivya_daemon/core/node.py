@@ -3,65 +3,49 @@
 A driver calls `receive` for every datagram and `handle_timer` when `next_deadline` has come, then drains
 `datagrams` and `events`. Nothing that arrives can raise out of `receive`: what is not understood, not asked
 for, or not from a proved address is dropped, and counted by reason in `counters`.
+
+Its layers, from below: a wire (`wire`), the members it brings up (`peering`), gossip among them (`gossip`),
+the hash table (`dht`), links and the heartbeats over them (`links`, `pulse`), signals along them (`signals`).
+They are put together in `stack`; `inbox`, `news` and `agenda` let them work.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from typing import TypeVar
 
+from shivya_daemon.core.agenda import Agenda
 from shivya_daemon.core.counters import Counters
-from shivya_daemon.core.discovery import Discovery
-from shivya_daemon.core.errors import DecodeError
-from shivya_daemon.core.events import (
-    Event,
-    HeartbeatReceived,
-    IncarnationAdopted,
-    ObservationReceived,
-    PeerRestarted,
-)
-from shivya_daemon.core.frames import (
-    MAGIC,
-    MAX_PEERS,
-    FindNode,
-    FindValue,
-    FoundNodes,
-    FoundValue,
-    Frame,
-    GradientDiff,
-    Heartbeat,
-    Leave,
-    Payload,
-    Peer,
-    Ping,
-    Pong,
-    Store,
-    ThermodynamicPush,
-    decode,
-)
+from shivya_daemon.core.dht.operation import Operation
+from shivya_daemon.core.events import Event
+from shivya_daemon.core.frames import GOSSIP, Frame, Leave, Peer, encode
+from shivya_daemon.core.gossip.announcement import Profile
+from shivya_daemon.core.gossip.frames import encode_payload
+from shivya_daemon.core.gossip.resources import Reading, Resource, Resources, encode_resources
+from shivya_daemon.core.gossip.state import Key
 from shivya_daemon.core.identity import Identity
-from shivya_daemon.core.limits import KeyedLimit, TokenBucket
-from shivya_daemon.core.lookup import Operation
-from shivya_daemon.core.members import Member, PeerView
-from shivya_daemon.core.outbox import Gate, Outbox
-from shivya_daemon.core.peering import Peering
-from shivya_daemon.core.pulse import LocalLoad, Pulse
+from shivya_daemon.core.inbox import Inbox
+from shivya_daemon.core.links.invariants import Violation
+from shivya_daemon.core.links_view import LinkView, view
+from shivya_daemon.core.members import PeerView
+from shivya_daemon.core.news import News
+from shivya_daemon.core.outbox import Gate
+from shivya_daemon.core.pulse import LocalLoad
 from shivya_daemon.core.settings import Address, NodeSettings
+from shivya_daemon.core.signals import GradientReading, Kind
+from shivya_daemon.core.stack import Stack
 
-__all__ = ["Address", "LocalLoad", "Node", "NodeSettings", "Operation", "PeerView"]
+__all__ = ["Address", "LinkView", "LocalLoad", "Node", "NodeSettings", "Operation", "PeerView"]
 
-_MAX_OBSERVED = 1e9  # magnitude of a number in 0x03 or 0x04 beyond which it is noise
-_MAX_INCARNATION = 1 << 63  # a claim above this would leave no room to go beyond it
-_PONG = b"\x02"  # limited by what was asked: a flood of others must not keep this node from proving its seeds
-_LATE_TIMER = 1.0  # seconds; a node that slept this long cannot judge who was silent
-_STRANGERS = 512  # addresses whose rate is remembered
-_STRANGER_PEERS = 4  # peers told to an address that has not proved itself
-_STRANGER_PINGS = 2  # PINGs sent to it, so that with the PONG it never gets more than the next factor
-_AMPLIFICATION = 3  # bytes told to it, per byte received
+_Result = TypeVar("_Result")
 
 
 class Node:
-    """One node of the mesh; `entropy(n)` gives n unpredictable bytes, times are of any steady clock."""
+    """One node of the mesh; `entropy(n)` gives n unpredictable bytes, times are of any steady clock.
+
+    `mesh_key` is 32 bytes that all nodes of a mesh share, or None for a mesh open to all; `allow` are the ids
+    that it speaks with, None for all; `profile` is what it announces of itself besides its name.
+    """
 
     def __init__(
         self,
@@ -69,31 +53,37 @@ class Node:
         settings: NodeSettings,
         entropy: Callable[[int], bytes],
         incarnation: int,
+        *,
+        mesh_key: bytes | None = None,
+        allow: frozenset[bytes] | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self.identity = identity
         self.id = identity.node_id
         self.settings = settings
         self._entropy = entropy
         self._gate = Gate()
+        self._mesh_key = mesh_key
+        self._allow = allow
+        self._profile = Profile(name=settings.name) if profile is None else profile
         self.restart(incarnation)
 
     def restart(self, incarnation: int) -> None:
         """Forget all but identity, settings and blocked addresses, as a process that starts again does."""
-        settings = self.settings
-        self.incarnation = incarnation
-        self._outbox = Outbox(self.id, settings, self._gate)
-        self._peering = Peering(self.id, settings, self._entropy, self._outbox)
-        self._members = self._peering.members
-        self._discovery = Discovery(self.id, settings, self._entropy, self._members, self._peering.table)
-        self._pulse = Pulse(self.id, settings)
-        self._strangers = KeyedLimit(settings.stranger_rate, 2 * settings.stranger_rate, _STRANGERS)
-        self._all_strangers = TokenBucket(settings.strangers_rate, 2 * settings.strangers_rate, 0.0)
-        self._housekeep_at = float("-inf")
-        self._beaten_at = float("-inf")
-        self._beat_at = float("-inf")
-        self._push_at = float("-inf")
+        self._stack = Stack(
+            self.identity,
+            self.settings,
+            self._entropy,
+            incarnation,
+            self._gate,
+            self._mesh_key,
+            self._allow,
+            self._profile,
+        )
+        self._inbox = Inbox(self._stack)
+        self._news = News(self._stack)
+        self._agenda = Agenda(self._stack)
         self._now = 0.0
-        self._urgent = False
         self._left = False
 
     # The five verbs
@@ -101,40 +91,43 @@ class Node:
     def receive(self, data: bytes, address: Address, now: float) -> None:
         """Take one datagram that came from `address`."""
         self._now = now
-        counters = self._outbox.counters
+        counters = self.counters
         counters.datagrams_received += 1
         counters.bytes_received += len(data)
-        reason = self._receive(data, address, now)
+        if self._left:
+            counters.drop("left")
+            return
+        if self._gate.closed(address):
+            counters.drop("blocked")
+            return
+        inbound = self._stack.wire.receive(data, address, now)
+        self._news.spread(now)
+        if inbound is None:
+            return
+        reason = inbound if isinstance(inbound, str) else self._inbox.deliver(inbound, now)
         if reason is not None:
             counters.drop(reason)
+        self._news.spread(now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due at `now`; harmless when called early or late."""
         self._now = now
-        if self._left:
-            return
-        if self._urgent or now >= self._housekeep_at:
-            self._housekeep(now)
-        if now >= self._beat_at:
-            self._beat(now)
+        if not self._left:
+            self._agenda.run(now)
+            self._news.spread(now)
 
     def next_deadline(self) -> float | None:
         """Return when `handle_timer` wants to be called next; None while there is nothing to wait for."""
-        if self._left:
-            return None
-        if self._urgent:
-            return self._now
-        if len(self._members):
-            return max(self._now, min(self._housekeep_at, self._beat_at))
-        return max(self._now, self._housekeep_at) if self._peering.busy or self._discovery.busy else None
+        deadline = None if self._left else self._agenda.next_deadline()
+        return None if deadline is None else max(self._now, deadline)
 
     def datagrams(self) -> list[tuple[bytes, Address]]:
         """Return what to send, and forget it."""
-        return self._outbox.datagrams()
+        return self._stack.outbox.datagrams()
 
     def events(self) -> list[Event]:
         """Return what happened since the last call, and forget it."""
-        return self._outbox.events()
+        return self._stack.outbox.events()
 
     # What the host asks for
 
@@ -144,8 +137,13 @@ class Node:
         Raises `ValueError` if no node can have this address, or too many are tried already.
         """
         self._now = now
-        self._peering.connect(address, now)
-        self._urgent = True
+        self._stack.peering.connect(address, now)
+        self._agenda.hurry()
+
+    def advertise(self, addresses: tuple[Address, ...]) -> None:
+        """Announce where this node can be reached, at most three addresses; raises `EncodeError`."""
+        self._stack.announce(addresses)
+        self._profile = self._stack.profile
 
     def publish(self, load: LocalLoad, now: float) -> None:
         """Replace what heartbeats carry and make them due, at once or half an interval after the last ones.
@@ -153,27 +151,79 @@ class Node:
         Raises `EncodeError`, and goes on with the old load, if the new one cannot be carried.
         """
         self._now = now
-        self._pulse.publish(load)
-        self._beat_at = min(self._beat_at, self._beaten_at + 0.5 * self.settings.heartbeat_interval)
-        if not self._left and now >= self._beat_at:
-            self._beat(now)
+        self._stack.pulse.publish(load)
+        if not self._left:
+            self._agenda.publish(now)
+
+    def drain(self, now: float) -> None:
+        """Take no new link and end all there are, as before a planned end; peers are told that it drains."""
+        self._stack.draining = True
+        self._agenda.beat(now)
+        self._stack.links.drain(now)
+        self._agenda.hurry()
+
+    @property
+    def draining(self) -> bool:
+        """Whether `drain` was called."""
+        return self._stack.draining
+
+    @property
+    def drained(self) -> bool:
+        """Whether, after `drain`, every link neighbour knows, or was told often enough."""
+        return self._stack.links.drained
 
     def leave(self, now: float) -> None:
         """Tell every peer goodbye, then be silent for good; `datagrams` holds the goodbyes."""
         self._now = now
-        for member in self._members.all():
-            self._outbox.send(Leave(self.incarnation), member.address)
+        stack = self._stack
+        goodbye = encode(Frame(self.id, Leave(stack.incarnation)))
+        peers = [member.id for member in stack.members.all()]
+        for node, exchange in stack.gossip.leave(now, peers):
+            stack.send_layer(node, GOSSIP, encode_payload(exchange), now)
+        for node in peers:
+            stack.wire.send(node, goodbye, now)
         self._left = True
 
-    def find(self, node_id: bytes) -> Operation:
-        """Look up a node; the lookup starts with the next timer, which is due now."""
-        operation = self._discovery.find(node_id)
-        if operation is None:
-            self._outbox.counters.drop("lookups_full")
-            operation = Operation(node_id)
-            operation.finish(None, ())
-        self._urgent = True
-        return operation
+    def find(self, node_id: bytes) -> Operation[Peer]:
+        """Look up where a node answers; the lookup starts with the next timer, which is due now."""
+        return self._begin(self._stack.dht.find(node_id), node_id)
+
+    def get(self, key: bytes) -> Operation[bytes]:
+        """Look up a value; of a signed one, its payload."""
+        return self._begin(self._stack.dht.get(key), key)
+
+    def put(self, value: bytes) -> Operation[int]:
+        """Store a value of at most 256 bytes under its hash, `key` of the operation; raises `ValueError`."""
+        return self._begin(self._stack.dht.put(value), bytes(20))
+
+    def put_signed(self, payload: bytes, sequence: int) -> Operation[int]:
+        """Store at most 152 bytes under this node's own key, in place of lower sequences."""
+        return self._begin(self._stack.dht.put_signed(payload, sequence, self.identity), self.id)
+
+    def signal(self, kind: Kind, name: str, payload: bytes, now: float, *, ttl: int | None = None) -> bytes:
+        """Send a signal of type `name`; returns its id. Raises `EncodeError` or `SignalRefused`."""
+        sent = self._stack.signals.send(kind, name, payload, now, ttl=ttl)
+        self._agenda.hurry()
+        return sent
+
+    def contribute(self, name: str, payload: bytes, now: float, *, subject: bytes | None = None) -> bytes:
+        """Contribute to a quorum of type `name`; returns its subject. Raises as `signal` does."""
+        chosen = self._stack.signals.contribute(name, payload, now, subject=subject)
+        self._agenda.hurry()
+        return chosen
+
+    def register(self, name: str, roster: frozenset[bytes], threshold: int | None = None) -> None:
+        """Fix who decides quorums of type `name`; raises `ValueError` for what cannot be met."""
+        self._stack.signals.register(name, sorted(roster), threshold)
+
+    def gradient(self, name: str, now: float) -> list[GradientReading]:
+        """Return the gradient signals of type `name` felt here, the strongest first."""
+        return self._stack.signals.read_gradient(name, now)
+
+    def offer(self, resources: Resources) -> None:
+        """Tell the fleet what share of each resource is free here; raises `EncodeError`."""
+        self._stack.gossip.publish(Key.RESOURCES, encode_resources(resources))
+        self._stack.gradient.own = resources
 
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""
@@ -183,182 +233,60 @@ class Node:
         """Undo `block`."""
         self._gate.unblock(address)
 
+    # What the host may know
+
     def peers(self, now: float) -> tuple[PeerView, ...]:
-        """Return a frozen picture of every live peer."""
-        return self._members.views(now)
+        """Return a frozen picture of every member that is up."""
+        stack = self._stack
+        return stack.members.views(
+            {node: stack.links.score(node) or 0.0 for node in stack.links.established}, now
+        )
 
     @property
     def members(self) -> frozenset[bytes]:
-        """Ids of the live peers."""
-        return self._members.ids
+        """Ids of the nodes that this one believes to live, itself not among them."""
+        return self._stack.ids
 
     @property
     def links(self) -> tuple[bytes, ...]:
         """Ids of the link neighbours, to whom heartbeats go."""
-        return self._members.links
+        return self._stack.links.established
+
+    def link_views(self, now: float) -> tuple[LinkView, ...]:
+        """Return a frozen picture of every link, those on their way and those that end included."""
+        members = self._stack.members
+        return tuple(view(link, members.get(link.node), now) for link in self._stack.links.agreements)
+
+    def resource_readings(self, resource: Resource, now: float) -> dict[bytes, Reading]:
+        """Return what is known of a resource, by node; this node's own is the first."""
+        stack = self._stack
+        hops = stack.topology.hops(now)
+        nodes = (self.id, *sorted(stack.gossip.live))
+        found = ((node, stack.gradient.reading(node, resource, hops, now)) for node in nodes)
+        return {node: reading for node, reading in found if reading is not None}
+
+    def flow_direction(self, resource: Resource) -> bytes | None:
+        """Return the link neighbour that has most of a resource free, if that is more than here."""
+        return self._stack.gradient.flow_direction(resource, self._stack.links.established)
+
+    def invariants(self, now: float) -> tuple[Violation, ...]:
+        """Return what does not hold of the links, as far as this node knows."""
+        return self._stack.links.invariants(now)
+
+    @property
+    def incarnation(self) -> int:
+        """The present life of this node."""
+        return self._stack.incarnation
 
     @property
     def counters(self) -> Counters:
         """Datagrams and bytes each way, and drops by reason; drivers add their own reasons."""
-        return self._outbox.counters
+        return self._stack.outbox.counters
 
-    # Receiving: every handler returns None, or the reason for which the datagram was dropped
-
-    def _receive(self, data: bytes, address: Address, now: float) -> str | None:
-        if self._left:
-            return "left"
-        if self._gate.closed(address):
-            return "blocked"
-        if data[:4] != MAGIC:
-            return "bad_magic"
-        member = self._members.at(address)
-        if member is not None:
-            if not member.bucket.allow(now):
-                return "rate_limited"
-        elif data[4:5] != _PONG and not self._strangers_allow(address, now):
-            return "rate_limited"
-        try:
-            frame = decode(data)
-        except DecodeError as error:
-            return error.reason
-        if frame.sender == self.id:
-            return "own_sender"
-        if isinstance(frame.payload, Pong):
-            return self._prove(frame.sender, frame.payload.timestamp, address, now)
-        if member is None or member.id != frame.sender:
-            return self._from_stranger(frame, address, len(data), now)
-        member.last_seen = now
-        return self._from_member(member, frame.payload, len(data), now)
-
-    def _strangers_allow(self, address: Address, now: float) -> bool:
-        return self._strangers.allow(address, now) and self._all_strangers.allow(now)
-
-    def _from_stranger(self, frame: Frame, address: Address, size: int, now: float) -> str | None:
-        """Handle a frame whose sender has not proved itself at its address."""
-        match frame.payload:
-            case FindNode() | FindValue():
-                self._answer(frame.payload, frame.sender, address, size, _STRANGER_PEERS)
-                return None
-            case Leave():
-                return "unverified_sender"
-            case Ping(nonce):
-                self._outbox.send(Pong(nonce), address)
-                self._peering.probe(address, now, _STRANGER_PINGS)
-                return None
-        self._peering.probe(address, now, _STRANGER_PINGS)
-        return "unverified_sender"
-
-    def _from_member(self, member: Member, payload: Payload, size: int, now: float) -> str | None:
-        """Handle a frame from the proved address of its sender."""
-        match payload:
-            case Heartbeat():
-                return self._hear(member, payload, now)
-            case ThermodynamicPush(a, b) | GradientDiff(_, a, b):
-                if not (abs(a) <= _MAX_OBSERVED and abs(b) <= _MAX_OBSERVED):
-                    return "out_of_range"
-                if isinstance(payload, ThermodynamicPush):
-                    member.pushed = payload
-                self._outbox.emit(ObservationReceived(member.id, payload))
-            case Ping(nonce):
-                self._outbox.send(Pong(nonce), member.address)
-            case FindNode() | FindValue():
-                self._answer(payload, member.id, member.address, size, MAX_PEERS)
-            case FoundNodes(peers):
-                if not self._discovery.answer(member.id, member.address, peers, now):
-                    return "unsolicited"
-                self._peering.consider(peers, now)
-                self._urgent = self._urgent or self._discovery.busy
-            case Leave(incarnation):
-                if member.incarnation is not None and incarnation < member.incarnation:
-                    return "stale_incarnation"
-                self._peering.lose(member, "left", now)
-            case Store():
-                return "store_unsupported"
-            case FoundValue():
-                return "unsolicited"
-        return None
-
-    def _prove(self, sender: bytes, nonce: int, address: Address, now: float) -> str | None:
-        proof = self._peering.prove(sender, nonce, address, now)
-        if isinstance(proof, str):
-            return proof
-        if proof.joined:
-            self._pulse.describe()
-            self._discovery.joined(now)
-            self._ask(Peer(sender, *address), self.id, now)
-        for target in self._discovery.wanted(sender):
-            self._ask(Peer(sender, *address), target, now)
-        return None
-
-    def _hear(self, member: Member, beat: Heartbeat, now: float) -> str | None:
-        if member.incarnation is None:
-            member.incarnation = beat.incarnation
-        elif beat.incarnation < member.incarnation:
-            return "stale_incarnation"
-        elif beat.incarnation > member.incarnation:
-            member.reborn(beat.incarnation)
-            self._outbox.emit(PeerRestarted(member.id, beat.incarnation))
-        tags = member.hear(beat, now)
-        if tags is None:
-            return "stale_sequence"
-        if beat.echo is not None:
-            if beat.echo.incarnation == self.incarnation:
-                rtt = self._pulse.round_trip(beat.echo, now)
-                if rtt is not None:
-                    member.measured(rtt)
-            elif self.incarnation < beat.echo.incarnation < _MAX_INCARNATION:
-                self.incarnation = beat.echo.incarnation + 1
-                self._outbox.emit(IncarnationAdopted(self.incarnation))
-        self._outbox.emit(HeartbeatReceived(member.id, tags))
-        return None
-
-    def _answer(
-        self, query: FindNode | FindValue, sender: bytes, address: Address, size: int, limit: int
-    ) -> None:
-        """Name the closest peers; a value is never known, and strangers get few bytes for theirs."""
-        key = query.target if isinstance(query, FindNode) else query.key
-        room = math.inf if limit == MAX_PEERS else _AMPLIFICATION * size
-        peers = self._peering.table.closest(key, limit, exclude=(sender,))
-        while True:
-            found = FoundNodes(peers) if isinstance(query, FindNode) else FoundValue(key, None, peers)
-            data = self._outbox.encode(found)
-            if len(data) <= room:
-                return self._outbox.queue(data, address)
-            peers = peers[:-1]
-
-    # Doing what is due
-
-    def _housekeep(self, now: float) -> None:
-        if now - self._housekeep_at > _LATE_TIMER:
-            self._peering.forgive(now)
-        self._urgent = False
-        self._housekeep_at = now + self.settings.housekeeping_interval
-        self._peering.watch(now)
-        for peer, target in self._discovery.due(now):
-            self._ask(peer, target, now)
-        if now >= self._push_at:
-            self._push(now)
-        self._peering.ping(now)
-
-    def _push(self, now: float) -> None:
-        self._push_at = now + self.settings.push_interval
-        load = self._pulse.load
-        free_energy = load.free_energy if math.isfinite(load.free_energy) else 0.0
-        data = self._outbox.encode(ThermodynamicPush(free_energy, load.active_cells))
-        for member in self._members.all():
-            self._outbox.queue(data, member.address)
-
-    def _beat(self, now: float) -> None:
-        self._beaten_at = now
-        self._beat_at = now + 1.25 * self.settings.heartbeat_interval
-        for data, address in self._pulse.beat(self._members.linked(), self.incarnation, now):
-            self._outbox.queue(data, address)
-
-    def _ask(self, peer: Peer, target: bytes, now: float) -> None:
-        """Put a FIND_NODE to a peer, which must prove itself first if it has not."""
-        address = (peer.host, peer.port)
-        member = self._members.at(address)
-        if member is None or member.id != peer.id:
-            self._peering.probe(address, now)
-        elif self._discovery.ask(address, target, now):
-            self._outbox.send(FindNode(target), address)
+    def _begin(self, operation: Operation[_Result] | None, target: bytes) -> Operation[_Result]:
+        """Have an operation started at once; one that found no room is over."""
+        if operation is None:
+            self.counters.drop("lookups_full")
+            operation = Operation(target)
+            operation.finish(None)
+        return operation

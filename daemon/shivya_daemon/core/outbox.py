@@ -52,8 +52,8 @@ class Outbox:
         """Encode and queue one datagram."""
         self.queue(self.encode(payload), address)
 
-    def queue(self, data: bytes, address: Address) -> None:
-        """Queue one encoded datagram, unless its address is blocked."""
+    def queue(self, data: bytes, address: Address, *, urgent: bool = False) -> None:
+        """Queue one encoded datagram, unless its address is blocked; an urgent one goes in front."""
         if self._gate.closed(address):
             self.counters.drop("blocked_send")
         elif len(self._datagrams) >= self._settings.max_datagrams:
@@ -61,7 +61,10 @@ class Outbox:
         else:
             self.counters.datagrams_sent += 1
             self.counters.bytes_sent += len(data)
-            self._datagrams.append((data, address))
+            if urgent:
+                self._datagrams.appendleft((data, address))
+            else:
+                self._datagrams.append((data, address))
 
     def emit(self, event: Event) -> None:
         """Queue one event; the oldest makes room."""

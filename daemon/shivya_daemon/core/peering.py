@@ -1,51 +1,46 @@
-"""How an address becomes a peer, and how a peer is lost: PING, PONG with its nonce, silence, new attempts."""
+"""Whom a node speaks with: seeds to find, nodes to bring up, signs of life to ask for, nodes to give up."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shivya_daemon.core.contacts import Contacts
-from shivya_daemon.core.events import PeerJoined, PeerLeft
-from shivya_daemon.core.frames import Peer, Ping
 from shivya_daemon.core.members import Member, Members
-from shivya_daemon.core.outbox import Outbox
-from shivya_daemon.core.probes import Probes
-from shivya_daemon.core.routing import RoutingTable
+from shivya_daemon.core.open_wire import reachable
 from shivya_daemon.core.settings import Address, NodeSettings
+from shivya_daemon.core.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """An answered PING: whose address it proves, and whether that peer is new."""
+class Whereabouts:
+    """Where a node may be reached, and the session key to reach it with; None if that is not known."""
 
-    member: Member
-    joined: bool
+    node: bytes
+    address: Address
+    static: bytes | None = None
 
 
 class Peering:
-    """Owns the members, the routing table, the outstanding PINGs and the addresses to try again."""
+    """Owns the members, the addresses to try again and what is being brought up."""
 
-    def __init__(
-        self, own: bytes, settings: NodeSettings, entropy: Callable[[int], bytes], outbox: Outbox
-    ) -> None:
-        self._own = own
+    def __init__(self, settings: NodeSettings, wire: Wire) -> None:
         self._settings = settings
-        self._outbox = outbox
-        self._probes = Probes(entropy, settings.ping_timeout, settings.max_probes)
+        self._wire = wire
         self._contacts = Contacts(settings)
-        self.members = Members(own, settings)
-        self.table = RoutingTable(own, settings.bucket_size)
+        self._reaching: dict[bytes, tuple[Address, float]] = {}
+        """Node to where it is being reached and until when that may take."""
+        self.members = Members(settings.peer_timeout)
 
     @property
     def busy(self) -> bool:
-        """Whether a PING is outstanding, or an address waits to be tried."""
-        return bool(len(self._probes) or len(self._contacts))
+        """Whether an address waits to be tried, or a node to be brought up."""
+        return bool(len(self._contacts) or self._reaching)
 
     def connect(self, address: Address, now: float) -> None:
         """Try a seed for ever; raises `ValueError` if it cannot be one."""
-        if not _reachable(address):
+        if not reachable(address):
             raise ValueError(
                 f"{address[0]} port {address[1]} cannot be the address of a peer; "
                 "give an IP address and a port above 0"
@@ -55,91 +50,76 @@ class Peering:
         if not self._contacts.add(canonical, now, seed=True):
             raise ValueError(f"at most {self._settings.max_contacts} addresses can be connected to")
 
-    def probe(self, address: Address, now: float, attempts: int = 1) -> None:
-        """See to it that `address` is pinged with the next housekeeping."""
-        if not _reachable(address):
-            self._outbox.counters.drop("unreachable_address")
-        elif not self._probes.start(address, attempts, now):
-            self._outbox.counters.drop("probes_full")
+    def reach(self, where: Whereabouts, now: float) -> bool:
+        """Bring a node up, unless it is or is being tried; False when it cannot be tried now."""
+        if where.node in self.members:
+            return True
+        known = self._reaching.get(where.node)
+        if known is not None and known[0] == where.address:
+            return True
+        # One that is sought elsewhere already may have moved: whoever spoke with it last knows best.
+        full = known is None and len(self._reaching) >= self._settings.max_reaching
+        if full or not reachable(where.address):
+            return False
+        self._reaching[where.node] = (where.address, now + self._settings.reach_timeout)
+        self._wire.connect(where.address, now, node=where.node, static=where.static)
+        return True
 
-    def consider(self, peers: Iterable[Peer], now: float) -> None:
-        """Ping the peers that others spoke of and that are not known yet."""
-        for peer in peers:
-            if peer.id != self._own and self.members.get(peer.id) is None:
-                self.probe((peer.host, peer.port), now, self._settings.ping_attempts)
-
-    def prove(self, sender: bytes, nonce: int, address: Address, now: float) -> Proof | str:
-        """Take a PONG, the one way in which an address becomes a peer's; a text is why it was refused."""
-        rtt = self._probes.answered(address, nonce, now)
-        if rtt is None:
-            return "unsolicited"
-        member = self.members.get(sender)
-        moved = member is not None and member.address != address
-        # Anybody can claim an id on the open wire, so a peer that still speaks at its address keeps it.
-        if member is not None and moved and now - member.last_seen < self._settings.roam_after:
-            return "address_conflict"
+    def up(self, node: bytes, address: Address, rtt: float | None, now: float) -> Member:
+        """Take a node that proved itself; one that is a member already has perhaps another address now."""
         self._contacts.reached(address)
-        before = self.members.at(address)
-        if before is not None and before.id != sender:
-            self.lose(before, "replaced", now)
-        if member is None:
-            return self._join(sender, address, rtt, now)
-        if moved:
-            self.members.move(member, address)
-            self.table.remove(sender)
-            self.table.add(Peer(sender, *address))
+        self._reaching.pop(node, None)
+        member = self.members.get(node) or self.members.add(node, address, now)
+        member.address = address
         member.last_seen = now
-        member.measured(rtt)
-        self.table.touch(sender)
-        return Proof(member, joined=False)
+        if rtt is not None:
+            member.measured(rtt)
+        return member
 
-    def lose(self, member: Member, reason: str, now: float) -> None:
-        """Take a peer out; one that fell silent is looked for at its last address."""
-        self.members.remove(member.id)
-        self.table.remove(member.id)
-        if reason == "silent":
+    def unreached(self, address: Address) -> list[bytes]:
+        """Return which nodes are given up because nobody answered at `address`."""
+        failed = [key for key, (there, _) in self._reaching.items() if there == address]
+        for key in failed:
+            del self._reaching[key]
+        return failed
+
+    def lose(self, node: bytes, now: float, *, search: bool) -> bool:
+        """Take a member out; with `search` it is looked for at its last address. False: it was none."""
+        member = self.members.remove(node)
+        if member is None:
+            return False
+        self._wire.forget(node)
+        if search:
             self._contacts.add(member.address, now, seed=False)
-        self._outbox.emit(PeerLeft(member.id, reason))
+        return True
 
-    def watch(self, now: float) -> None:
-        """Lose who was silent for too long, ping who is about to be, and try lost peers and seeds again."""
+    def watch(self, links: Iterable[bytes], now: float) -> tuple[list[Member], list[bytes]]:
+        """Ask for signs of life and try addresses again.
+
+        Returns the members that were silent for too long, and the nodes that could not be brought up in time.
+        """
+        linked = frozenset(links)
+        settings, silent = self._settings, []
         for member in self.members.all():
+            quiet, gone = settings.probe_after, settings.peer_timeout
+            if member.id not in linked:
+                quiet, gone = settings.idle_probe_after, settings.idle_timeout
             silence = now - member.last_seen
-            if silence >= self._settings.peer_timeout:
-                self.lose(member, "silent", now)
-            elif silence >= self._settings.probe_after:
-                self.probe(member.address, now)
+            if silence >= gone:
+                silent.append(member)
+            elif silence >= quiet and now >= member.probe_at:
+                member.probe_at = now + settings.ping_timeout
+                self._wire.probe(member.id, now)
+        up = {member.address for member in self.members.all()} if len(self._contacts) else set()
         for address in self._contacts.due(now):
-            if self.members.at(address) is None:
-                self.probe(address, now)
+            if address not in up:
+                self._wire.connect(address, now)
+        late = [node for node, (_, until) in self._reaching.items() if now >= until]
+        for node in late:
+            del self._reaching[node]
+        return silent, late
 
     def forgive(self, now: float) -> None:
         """Judge nobody by a time in which this node itself was asleep."""
         for member in self.members.all():
             member.last_seen = max(member.last_seen, now - self._settings.probe_after)
-
-    def ping(self, now: float) -> None:
-        """Send the PINGs that are due."""
-        for address, nonce in self._probes.due(now):
-            self._outbox.send(Ping(nonce), address)
-
-    def _join(self, node: bytes, address: Address, rtt: float, now: float) -> Proof | str:
-        member = self.members.add(node, address, now)
-        if member is None:
-            return "peers_full"
-        member.measured(rtt)
-        oldest = self.table.add(Peer(node, *address))
-        if oldest is not None:
-            self.probe((oldest.host, oldest.port), now, self._settings.ping_attempts)
-        self._outbox.emit(PeerJoined(node, member.incarnation))
-        return Proof(member, joined=True)
-
-
-def _reachable(address: Address) -> bool:
-    """Return whether a node could have this address."""
-    try:
-        host = ipaddress.ip_address(address[0])
-    except ValueError:
-        return False
-    zoned = "%" in address[0]  # a zone means nothing on another host, so others could not be told of it
-    return 0 < address[1] < 65536 and not (zoned or host.is_multicast or host.is_unspecified)

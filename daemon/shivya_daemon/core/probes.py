@@ -32,6 +32,7 @@ class Probes:
         self._interval = interval
         self._capacity = capacity
         self._probes: dict[Address, _Probe] = {}
+        self._silent: list[Address] = []
 
     def start(self, address: Address, attempts: int, now: float) -> bool:
         """Ask for `attempts` PINGs to `address`, the first at once; False when there is no room."""
@@ -54,7 +55,13 @@ class Probes:
                 sends.append((address, self._issue(probe, now)))
             elif not probe.remaining and not probe.nonces:
                 del self._probes[address]
+                self._silent.append(address)
         return sends
+
+    def given_up(self) -> list[Address]:
+        """Return the addresses that `due` forgot since the last call because nobody answered there."""
+        silent, self._silent = self._silent, []
+        return silent
 
     def answered(self, address: Address, nonce: int, now: float) -> float | None:
         """Close the probe of `address` and return the round-trip time; None if this was never asked."""

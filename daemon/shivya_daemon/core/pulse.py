@@ -18,7 +18,7 @@ from shivya_daemon.core.heartbeat import (
     partition,
 )
 from shivya_daemon.core.members import Member
-from shivya_daemon.core.settings import Address, NodeSettings
+from shivya_daemon.core.settings import NodeSettings
 
 _REMEMBERED_SENDS = 256  # sequence numbers whose time of sending is kept
 _MAX_MEASURED_HOLD = 1.0  # seconds; a longer hold would mix the drift of two clocks into the round-trip time
@@ -48,6 +48,8 @@ class Pulse:
         self._sequence = 0
         self._sent: list[tuple[int, float]] = [(-1, 0.0)] * _REMEMBERED_SENDS
         self._described_at = float("-inf")
+        self.extension = b""
+        """What the next heartbeats carry beside the load, at most `heartbeat.MAX_EXTENSION_BYTES`."""
         self.load = LocalLoad()
         self.publish(self.load)
 
@@ -68,8 +70,8 @@ class Pulse:
         """Make the next heartbeat carry the descriptors."""
         self._described_at = float("-inf")
 
-    def beat(self, links: list[Member], incarnation: int, now: float) -> list[tuple[bytes, Address]]:
-        """Return the heartbeats to send now, one or more for each link neighbour."""
+    def beat(self, links: list[Member], incarnation: int, now: float) -> list[tuple[bytes, bytes]]:
+        """Return the (receiver, frame) pairs to send now, one or more for each link neighbour."""
         describe = now - self._described_at >= self._settings.descriptor_interval
         if describe:
             self._described_at = now
@@ -77,13 +79,15 @@ class Pulse:
         receivers = [
             (member, member.echo(now), load.conductances.get(member.id, load.conductance)) for member in links
         ]
-        result: list[tuple[bytes, Address]] = []
+        # Tails end in an empty extension.
+        extension = len(self.extension).to_bytes(2) + self.extension
+        result: list[tuple[bytes, bytes]] = []
         for tail in self._described if describe else self._plain:
             self._sequence = (self._sequence + 1) & 0xFFFFFFFF
             self._sent[self._sequence % _REMEMBERED_SENDS] = (self._sequence, now)
             for member, echo, conductance in receivers:
                 prefix = encode_prefix(incarnation, self._sequence, conductance, echo)
-                result.append((self._header + prefix + tail, member.address))
+                result.append((member.id, self._header + prefix + tail[:-2] + extension))
         return result
 
     def round_trip(self, echo: Echo, now: float) -> float | None:

@@ -136,7 +136,7 @@ class Observer:
             "live": mask([v.age <= world.stale_after and v.service_rate > 0 for v in vertices]),
             "hop": per_vertex([v.hop for v in vertices]),
             "rtt": per_edge([k.rtt or 0.0 for k in links], 0.0),
-            "bandwidth": np.ones(self.capacity.edges),
+            "bandwidth": per_edge([k.score for k in links], 1.0),
             "remote_conductance": per_edge(
                 [UNKNOWN if k.remote_conductance is None else k.remote_conductance for k in links], UNKNOWN
             ),

@@ -1,21 +1,26 @@
-"""Nodes in one process on a network of virtual time: loss, delay, duplicates, reordering, cuts, crashes.
+"""Nodes in one process on a network of virtual time, with every fault that a bad network has.
 
 Everything random comes from one seed and everything due is kept in one heap, so a run is a pure function of
-its seed and its calls: a seed that fails once fails always. Bytes and datagrams are counted.
+its seed and its calls: a seed that fails once fails always. Bytes and datagrams are counted, in all and per
+node.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
+from ipaddress import IPv6Address
 
+from shivya_daemon.core.events import Event
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.node import Node, NodeSettings
 from shivya_daemon.core.settings import Address
 
 PORT = 8085
+_HELD = 1024  # datagrams that the socket of a paused node keeps
 _REORDER_FACTOR = 4.0  # a reordered datagram is overtaken for up to this many longest delays
 
 
@@ -26,7 +31,9 @@ class NetworkStats:
     datagrams_sent: int = 0
     bytes_sent: int = 0
     dropped: int = 0
-    """Lost to `loss`, to a partition, or to a node that is down."""
+    """Lost to `loss`, to a cut, to the MTU, or to a node that is down."""
+    oversized: int = 0
+    """Of those, larger than the MTU."""
 
 
 @dataclass(slots=True)
@@ -34,16 +41,36 @@ class _Host:
     node: Node
     address: Address
     timer: float | None = None
-    """When its timer is armed for; older timers in the heap are void."""
+    """When its timer is armed for, in network time; older timers in the heap are void."""
     up: bool = True
     group: int = 0
+    rate: float = 1.0
+    """Seconds of its clock per second of the network."""
+    offset: float = 0.0
+    """Its clock at network time 0."""
+    held: list[tuple[bytes, Address]] = field(default_factory=list)
+    """What arrived while it was paused."""
+    paused: bool = False
+    bytes_sent: int = 0
+
+    def clock(self, now: float) -> float:
+        """Return what its clock shows at network time `now`."""
+        return self.offset + self.rate * now
+
+    def network_time(self, clock: float) -> float:
+        """Return the first network time at which its clock shows at least `clock`."""
+        time = (clock - self.offset) / self.rate
+        while self.clock(time) < clock:  # rounding: a timer that fires early would be armed again for ever
+            time = math.nextafter(time, math.inf)
+        return time
 
 
 class MemoryNetwork:
     """A simulated network and the nodes on it.
 
     `loss`, `duplicate`, `reorder` are probabilities per datagram, `delay` bounds its one-way delay in
-    seconds. `settings` holds for every node that `spawn` makes.
+    seconds, `mtu` is the largest UDP payload that passes. `settings` holds for every node that `spawn` makes.
+    All of them may be changed while time stands still.
     """
 
     def __init__(
@@ -53,6 +80,7 @@ class MemoryNetwork:
         delay: tuple[float, float] = (0.001, 0.005),
         duplicate: float = 0.0,
         reorder: float = 0.0,
+        mtu: int | None = None,
         settings: NodeSettings | None = None,
     ) -> None:
         for name, chance in (("loss", loss), ("duplicate", duplicate), ("reorder", reorder)):
@@ -64,6 +92,9 @@ class MemoryNetwork:
         self.delay = delay
         self.duplicate = duplicate
         self.reorder = reorder
+        self.mtu = mtu
+        self.on_events: Callable[[Node, list[Event]], None] | None = None
+        """Called with what happened at a node; without it, events wait in the node, as many as it keeps."""
         self.now = 0.0
         self.stats = NetworkStats()
         self._settings = settings or NodeSettings()
@@ -71,30 +102,62 @@ class MemoryNetwork:
         self._hosts: list[_Host] = []
         self._by_address: dict[Address, _Host] = {}
         self._by_id: dict[bytes, _Host] = {}
+        self._cuts: set[tuple[bytes, bytes]] = set()
         # (time, tie-breaker, host, datagram and its source; None for a timer)
         self._due: list[tuple[float, int, _Host, tuple[bytes, Address] | None]] = []
         self._serial = 0
 
-    def spawn(self, count: int) -> list[Node]:
-        """Add `count` nodes named n0, n1, ...; each connects to the first node of the network."""
+    # The nodes
+
+    def spawn(self, count: int, *, seed: Node | None = None, family: int = 4) -> list[Node]:
+        """Add `count` nodes named n0, n1, ...; each connects to `seed`, by default the first of the network.
+
+        `family` 6 gives them IPv6 addresses. Each is in a subnet (/24 or /64) of its own.
+        """
         added = []
         for _ in range(count):
             index = len(self._hosts)
-            address = (f"10.0.{index // 250}.{index % 250 + 1}", PORT)
             identity = Identity.generate(self._random.randbytes)
             settings = replace(self._settings, name=f"n{index}")
-            host = _Host(Node(identity, settings, self._random.randbytes, incarnation=1), address)
-            self._hosts.append(host)
-            self._by_address[address] = host
-            self._by_id[host.node.id] = host
-            added.append(host)
+            node = Node(identity, settings, self._random.randbytes, incarnation=1)
+            added.append(self._add(node, _address(index, family)))
         for host in added:
-            self._bootstrap(host)
+            self._bootstrap(host, seed)
         return [host.node for host in added]
+
+    def join(self, node: Node, address: Address | None = None, *, seed: Node | None = None) -> Node:
+        """Add a node made elsewhere, at `address` or one like those of `spawn`; it connects as they do.
+
+        Raises `ValueError` if another node has the address.
+        """
+        address = address or _address(len(self._hosts), 4)
+        if address in self._by_address:
+            raise ValueError(f"{address[0]} port {address[1]} is the address of another node")
+        self._bootstrap(self._add(node, address), seed)
+        return node
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Every node, up or down, in the order in which they were made."""
+        return [host.node for host in self._hosts]
 
     def address(self, node: Node) -> Address:
         """Return the address of a node."""
         return self._by_id[node.id].address
+
+    def bytes_sent(self, node: Node) -> int:
+        """Return the UDP payload that a node has sent, lost or not."""
+        return self._by_id[node.id].bytes_sent
+
+    def clock(self, node: Node) -> float:
+        """Return what the clock of a node shows."""
+        return self._by_id[node.id].clock(self.now)
+
+    def up(self, node: Node) -> bool:
+        """Return whether a node runs."""
+        return self._by_id[node.id].up
+
+    # Time
 
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
@@ -111,6 +174,8 @@ class MemoryNetwork:
             self._step()
         return True
 
+    # Faults
+
     def send(self, data: bytes, source: Address, destination: Address) -> None:
         """Put a datagram on the wire as if `source` had sent it; `source` need not be a node's address."""
         self._transmit(data, source, destination)
@@ -122,8 +187,14 @@ class MemoryNetwork:
             for node in group:
                 self._by_id[node.id].group = number
 
+    def cut(self, sources: Iterable[Node], destinations: Iterable[Node]) -> None:
+        """Lose what goes from `sources` to `destinations`, one way."""
+        targets = [node.id for node in destinations]
+        self._cuts.update((source.id, target) for source in sources for target in targets)
+
     def heal(self) -> None:
-        """Undo `partition`."""
+        """Undo every `partition` and `cut`."""
+        self._cuts.clear()
         for host in self._hosts:
             host.group = 0
 
@@ -137,16 +208,80 @@ class MemoryNetwork:
         """Start a stopped node again, without memory, one incarnation later; `node` stays its handle."""
         host = self._by_id[node.id]
         host.node.restart(host.node.incarnation + 1)
-        host.up = True
-        host.timer = None
-        self._bootstrap(host)
+        self._start(host)
+        self._bootstrap(host, None)
         return host.node
 
-    def _bootstrap(self, host: _Host) -> None:
+    def pause(self, node: Node) -> None:
+        """Stop a node as SIGSTOP does: its clock runs on, and what arrives waits for it."""
+        host = self._by_id[node.id]
+        host.paused, host.timer = True, None
+
+    def resume(self, node: Node) -> None:
+        """Let a paused node go on, and find what has arrived."""
+        host = self._by_id[node.id]
+        host.paused = False
+        held, host.held = host.held, []
+        for data, source in held:
+            host.node.receive(data, source, host.clock(self.now))
+        self._flush(host)
+
+    def wake(self, node: Node) -> None:
+        """Start a crashed node again with all that it believed when it stopped."""
+        host = self._by_id[node.id]
+        self._start(host)
+        self._flush(host)
+
+    def skew(self, node: Node, rate: float) -> None:
+        """Let the clock of a node run `rate` times as fast as the network's from now on."""
+        if rate <= 0.0:
+            raise ValueError(f"rate must be positive, not {rate}")
+        host = self._by_id[node.id]
+        host.offset = host.clock(self.now) - rate * self.now
+        host.rate = rate
+        self._rearm(host)
+
+    def jump(self, node: Node, seconds: float) -> None:
+        """Set the clock of a node forward; a steady clock never goes back."""
+        if seconds < 0.0:
+            raise ValueError(f"a steady clock only jumps forward, not by {seconds}")
+        host = self._by_id[node.id]
+        host.offset += seconds
+        self._rearm(host)
+
+    def move(self, node: Node) -> Address:
+        """Give a node another address, as a change of network does; returns it."""
+        host = self._by_id[node.id]
+        del self._by_address[host.address]
+        family = 6 if ":" in host.address[0] else 4
+        index = len(self._hosts) + self._random.randrange(1 << 12)
+        while _address(index, family) in self._by_address:
+            index += 1
+        host.address = _address(index, family)
+        self._by_address[host.address] = host
+        return host.address
+
+    # Machinery
+
+    def _add(self, node: Node, address: Address) -> _Host:
+        host = _Host(node, address)
+        node.advertise((address,))
+        self._hosts.append(host)
+        self._by_address[address] = host
+        self._by_id[node.id] = host
+        return host
+
+    def _start(self, host: _Host) -> None:
+        host.up, host.paused, host.timer = True, False, None
+        host.held.clear()
+
+    def _bootstrap(self, host: _Host, seed: Node | None) -> None:
         first = self._hosts[0]
-        seed = self._hosts[1] if host is first and len(self._hosts) > 1 else first
-        if seed is not host and (host is not first or self.now > 0.0):
-            host.node.connect(seed.address, self.now)
+        chosen = self._hosts[1] if host is first and len(self._hosts) > 1 else first
+        if seed is not None:
+            chosen = self._by_id[seed.id]
+        if chosen is not host and (host is not first or self.now > 0.0):
+            host.node.connect(chosen.address, host.clock(self.now))
         self._flush(host)
 
     def _step(self) -> None:
@@ -156,37 +291,54 @@ class MemoryNetwork:
             if not host.up or host.timer != time:
                 return
             host.timer = None
-            host.node.handle_timer(self.now)
-        elif host.up:
-            host.node.receive(*datagram, self.now)
-        else:
+            host.node.handle_timer(host.clock(self.now))
+        elif not host.up:
             self.stats.dropped += 1
             return
+        elif host.paused:
+            if len(host.held) < _HELD:
+                host.held.append(datagram)
+            else:
+                self.stats.dropped += 1
+            return
+        else:
+            host.node.receive(*datagram, host.clock(self.now))
         self._flush(host)
 
     def _collect(self) -> None:
         """Pick up what callers made nodes do between two runs."""
         for host in self._hosts:
-            if host.up:
+            if host.up and not host.paused:
                 self._flush(host)
 
     def _flush(self, host: _Host) -> None:
         """Send what a node has to send, and arm its timer."""
+        if self.on_events is not None and (events := host.node.events()):
+            self.on_events(host.node, events)
         for data, destination in host.node.datagrams():
+            host.bytes_sent += len(data)
             self._transmit(data, host.address, destination)
         deadline = host.node.next_deadline()
         if deadline is not None:
-            deadline = max(deadline, self.now)
-            if host.timer is None or deadline < host.timer:
-                host.timer = deadline
-                self._push(deadline, host, None)
+            time = max(host.network_time(deadline), self.now)
+            if host.timer is None or time < host.timer:
+                host.timer = time
+                self._push(time, host, None)
+
+    def _rearm(self, host: _Host) -> None:
+        host.timer = None
+        if host.up and not host.paused:
+            self._flush(host)
 
     def _transmit(self, data: bytes, source: Address, destination: Address) -> None:
         self.stats.datagrams_sent += 1
         self.stats.bytes_sent += len(data)
         target, origin = self._by_address.get(destination), self._by_address.get(source)
-        cut = target is not None and origin is not None and target.group != origin.group
-        if target is None or cut or self._random.random() < self.loss:
+        if self.mtu is not None and len(data) > self.mtu:
+            self.stats.oversized += 1
+            self.stats.dropped += 1
+            return
+        if target is None or self._is_cut(origin, target) or self._random.random() < self.loss:
             self.stats.dropped += 1
             return
         copies = 2 if self._random.random() < self.duplicate else 1
@@ -197,6 +349,20 @@ class MemoryNetwork:
                 delay += self._random.uniform(0.0, _REORDER_FACTOR * high)
             self._push(self.now + delay, target, (data, source))
 
+    def _is_cut(self, origin: _Host | None, target: _Host) -> bool:
+        if origin is None:
+            return False
+        return origin.group != target.group or (origin.node.id, target.node.id) in self._cuts
+
     def _push(self, time: float, host: _Host, datagram: tuple[bytes, Address] | None) -> None:
         self._serial += 1
         heappush(self._due, (time, self._serial, host, datagram))
+
+
+def _address(index: int, family: int) -> Address:
+    """Return the address of the node with this number, in a subnet of its own."""
+    if family == 6:
+        return (str(IPv6Address(f"fd00:0:0:{index:x}::1")), PORT)
+    if family != 4:
+        raise ValueError(f"family must be 4 or 6, not {family}")
+    return (f"10.{index // 256}.{index % 256}.1", PORT)

@@ -1,13 +1,11 @@
-"""The UDP driver: one socket, one receive loop, one timer. All decisions are the node's."""
+"""The UDP driver: one socket, one reader, one timer. All decisions are the node's."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable
-
-import anyio
-import anyio.lowlevel
 
 from shivya_daemon.core.events import Event
 from shivya_daemon.core.node import Node
@@ -37,7 +35,9 @@ class UdpDriver:
         self.node = node
         self._on_events = on_events
         self._clock = clock
-        self._changed = anyio.Event()
+        self._ended: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for: float | None = None
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -57,52 +57,79 @@ class UdpDriver:
         return self._clock()
 
     async def run(self) -> None:
-        """Drive the node until cancelled; what it has to say last is sent before the socket closes."""
+        """Drive the node until cancelled; what it has to say last is sent before the socket closes.
+
+        The event loop calls back for every datagram and timer, without a task switch between; what a callback
+        raises ends this call.
+        """
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        loop.add_reader(self._socket, self._guarded, self._receive)
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._receive)
-                tasks.start_soon(self._keep_time)
+            self.wake()
+            await self._ended
         finally:
+            self._ended = None
+            loop.remove_reader(self._socket)
+            self._disarm()
             self._flush()
             self.close()
 
     def wake(self) -> None:
         """Send at once what another task made the node say, and look at its deadline again."""
         self._flush()
-        self._changed.set()
+        self._arm()
 
     def close(self) -> None:
         """Close the socket; harmless when it is closed already."""
         self._socket.close()
 
-    async def _receive(self) -> None:
-        while True:
-            await anyio.wait_readable(self._socket)
-            deadline = self.node.next_deadline()
-            for _ in range(BATCH):
-                try:
-                    data, source = self._socket.recvfrom(_LONGEST_DATAGRAM)
-                except BlockingIOError:
-                    break
-                except OSError:
-                    # An earlier send that the far host refused is reported here; the socket still works.
-                    self.node.counters.drop("receive_failed")
-                    continue
-                self.node.receive(data, source[:2], self._clock())
-            self._flush()
-            if self.node.next_deadline() != deadline:
-                self._changed.set()
-            await anyio.lowlevel.checkpoint()
+    def _guarded(self, do: Callable[[], None]) -> None:
+        """Run a callback of the event loop; the first fault ends `run`."""
+        ended = self._ended
+        if ended is None or ended.done():
+            return
+        try:
+            do()
+            self._arm()
+        except Exception as error:
+            ended.set_exception(error)
 
-    async def _keep_time(self) -> None:
-        while True:
-            self._changed = anyio.Event()
-            deadline = self.node.next_deadline()
-            pause = None if deadline is None else max(0.0, deadline - self._clock())
-            with anyio.move_on_after(pause):
-                await self._changed.wait()
-            self.node.handle_timer(self._clock())
-            self._flush()
+    def _receive(self) -> None:
+        for _ in range(BATCH):
+            try:
+                data, source = self._socket.recvfrom(_LONGEST_DATAGRAM)
+            except BlockingIOError:
+                break
+            except OSError:
+                # An earlier send that the far host refused is reported here; the socket still works.
+                self.node.counters.drop("receive_failed")
+                continue
+            self.node.receive(data, source[:2], self._clock())
+        self._flush()
+
+    def _tick(self) -> None:
+        self._timer = self._armed_for = None
+        self.node.handle_timer(self._clock())
+        self._flush()
+
+    def _arm(self) -> None:
+        """Have the timer go off at the node's deadline."""
+        if self._ended is None:
+            return
+        deadline = self.node.next_deadline()
+        if self._timer is not None and deadline == self._armed_for:
+            return
+        self._disarm()
+        if deadline is not None:
+            self._armed_for = deadline
+            pause = max(0.0, deadline - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(pause, self._guarded, self._tick)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._armed_for = None
 
     def _flush(self) -> None:
         events = self.node.events()

@@ -51,6 +51,7 @@ class Upkeep:
         self._pause = settings.first_refresh
         self._sweep_at = float("-inf")
         self._chore_at = float("-inf")
+        self._bucket_at = float("-inf")
 
     def publish(self, record: Record) -> bool:
         """Keep `record`, which the caller places now, alive from here on; False if too many are published."""
@@ -87,6 +88,9 @@ class Upkeep:
             self._refresh_at = now + self._jitter(self._pause)
             self._pause = min(4 * self._pause, self._settings.refresh_interval)
             self._runner.find(self._own, self._look_around)
+        if self._buckets and now >= self._bucket_at and not self._runner.congested:
+            self._bucket_at = now + self._jitter(self._settings.bucket_pause)
+            self._refresh_bucket(self._buckets.popleft())
         if self._chores and now >= self._chore_at:
             self._chore_at = now + 1.0 / self._settings.chore_rate
             if not self._runner.congested:
@@ -97,11 +101,13 @@ class Upkeep:
         deadline = self._sweep_at
         if self._refresh_at is not None:
             deadline = min(deadline, self._refresh_at)
+        if self._buckets:
+            deadline = min(deadline, self._bucket_at)
         return min(deadline, self._chore_at) if self._chores else deadline
 
     @property
     def _chores(self) -> bool:
-        return bool(self._placements or self._gifts or self._newcomers or self._scan or self._buckets)
+        return bool(self._placements or self._gifts or self._newcomers or self._scan)
 
     def _look_around(self, now: float) -> None:
         """Queue the untouched buckets beyond the nearest neighbour, the far ones first."""
@@ -125,9 +131,7 @@ class Upkeep:
             self._look_around(now)
 
     def _start_chore(self, now: float) -> None:
-        if self._buckets:
-            self._refresh_bucket(self._buckets.popleft())
-        elif self._placements:
+        if self._placements:
             key = next(iter(self._placements))
             del self._placements[key]
             self._place(key, now)

@@ -55,6 +55,11 @@ class Topology:
         if self._links.pop(node, None) is not None:
             self._changed = True
 
+    @property
+    def graph(self) -> Mapping[bytes, frozenset[bytes]]:
+        """What each node lists, as it is now."""
+        return MappingProxyType(self._links)
+
     def links(self, node: bytes) -> frozenset[bytes]:
         """Return the links that both `node` and the other end list."""
         listed = self._links.get(node, frozenset())

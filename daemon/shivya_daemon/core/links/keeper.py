@@ -173,6 +173,11 @@ class Links:
         """Ids of the link neighbours, the longest linked first."""
         return tuple(self._book.established)
 
+    @property
+    def agreements(self) -> tuple[Agreement, ...]:
+        """All agreements, those on their way and those that end included."""
+        return tuple(self._book.agreements.values())
+
     def link(self, node: bytes) -> Agreement | None:
         """Return the link to a peer, for its state and measures; None where there is none."""
         return self._book.established.get(node)
