@@ -1,6 +1,6 @@
 # Two commands: `make demo` and `make test`. Everything hangs on one stamp: the virtual environment in .venv.
 .DELETE_ON_ERROR:
-.PHONY: demo test lint types unit bench soak clean
+.PHONY: demo test lint types unit bench bench-peers soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,8 +23,19 @@ unit: .venv/.stamp
 	@mkdir -p $(REPORTS)
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=80
 
+PEERS := $(REPORTS)/peers
+RIVALS := benchmarks/bench_kademlia.py $(wildcard benchmarks/bench_peer_*.py)
+
 bench: .venv/.stamp
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out $(RIVALS),$(wildcard benchmarks/bench_*.py)); do \
+	  echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@$(BIN)/python benchmarks/report.py
+
+# Beside other libraries, which go to a folder of their own (1.3 GB), never into the environment.
+bench-peers: .venv/.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(PEERS) --upgrade \
+	  --constraint constraints.txt --requirement benchmarks/peers.txt
+	@for script in $(RIVALS); do echo "== $$script"; PYTHONPATH=$(PEERS) $(BIN)/python $$script || exit 1; done
 	@$(BIN)/python benchmarks/report.py
 
 soak: .venv/.stamp
