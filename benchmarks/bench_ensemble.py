@@ -2,7 +2,8 @@
 
 `ensemble.step` ticks random geometric fleets (mean degree 8) that fill their slots, small ones and those of
 the daemon's size; queues and traffic are drawn anew at each tick, so no solve starts from its own answer.
-`lax.map` steps one fleet after the other. Two processes are a `jax.distributed` job: a core and half of the
+Links stand for the whole run, so complexes are prefactored; one row shows the step without that. The 128 small
+fleets have no room for grown beliefs or long laws. `lax.map` steps one fleet after the other. Two processes are a `jax.distributed` job: a core and half of the
 fleets each, `ensemble.sharded_step`, and one sum of free energies per tick over loopback. Rows below a step
 are the kernels that take most of it, batched alike; `share` is their part of it. Rates are per second of
 processor time of one core, times the cores.
@@ -27,9 +28,14 @@ import numpy as np
 
 from shivya_kernels import beliefs, ensemble, flow, hodge, morphogen, step
 from shivya_kernels.complex import Capacity, SimplicialComplex
+from shivya_kernels.prefactor import prefactor
 from timing import ROOT, Row, Timing, fix_environment, measure, publish
 
-SHAPES = {256: Capacity(16, 64, 128), 64: Capacity(64, 256, 512)}
+SHAPES = {
+    256: Capacity(16, 64, 128),
+    128: Capacity(16, 64, 128, beliefs=4, program=8),
+    64: Capacity(64, 256, 512),
+}
 """Fleets in one batch, and the slots of each."""
 DTYPES = ("float64", "float32")
 DEGREE = 8.0
@@ -50,6 +56,12 @@ def one_process(fleets: int, dtype: str) -> Iterator[Row]:
         spent, iterations = ticking(ensemble.step, params, states, looks)
         whole = row("step, vmap", fleets, dtype, spent, iterations=float(iterations.mean()))
         yield {**whole, "slowest": int(iterations.max())}
+        if fleets == 128:
+            return
+        plain = tuple(replace(look, complex=replace(look.complex, green=None)) for look in looks)
+        spent, iterations = ticking(ensemble.step, params, states, plain)
+        iterated = row("step, not prefactored", fleets, dtype, spent, iterations=float(iterations.mean()))
+        yield {**iterated, "slowest": int(iterations.max())}
         if dtype == "float64":
             spent, _ = ticking(one_by_one, params, states, looks)
             yield row("step, lax.map", fleets, dtype, spent)
@@ -120,11 +132,12 @@ def work(coordinator: str, index: int) -> None:
 def prepare(
     capacity: Capacity, seeds: range
 ) -> tuple[step.Params, step.State, tuple[step.Observation, step.Observation]]:
-    """Parameters, states before the first tick, and two looks at every fleet that share nothing but links."""
+    """Parameters, states before the first tick, and two looks at every fleet that share its links alone."""
     params = step.Params()
     states = ensemble.init(params, capacity, jax.random.split(jax.random.key(0), len(seeds)))
     first, second = (ensemble.stack([observe(capacity, seed, tick) for seed in seeds]) for tick in (0, 1))
-    return params, states, (first, second)
+    links = prefactor(first.complex)
+    return params, states, (replace(first, complex=links), replace(second, complex=links))
 
 
 def observe(capacity: Capacity, seed: int, tick: int) -> step.Observation:
@@ -217,7 +230,8 @@ def kernels(
             jnp.zeros(senses, dtype),
             jnp.eye(senses, dtype=dtype),
         )
-        return jax.vmap(lambda s: beliefs.infer(agent, s, jnp.ones(1, dtype)))(seen)
+        lanes = jax.tree.map(lambda leaf: jnp.repeat(leaf[..., None], len(seen), axis=-1), agent)
+        return beliefs.infer(lanes, seen.T, jnp.ones((1, len(seen)), dtype))
 
     def form(c: SimplicialComplex, stress: Any) -> Any:
         weights = morphogen.metropolis_weights(c).astype(dtype)

@@ -4,8 +4,9 @@ Both have buckets of 20 and ask 3 at a time; each node is introduced to one rand
 put and fetched at random nodes, 16 operations at a time. At 15 % loss every datagram is dropped with that
 chance by its sender, from the first on; the library then waits half a second for an answer in place of its
 default of five, with which the nodes do not come together in minutes. Ours moves content-addressed values
-with write tokens in encrypted sessions, and gossip goes on meanwhile; the library has none of these. Links and
-their heartbeats are off: the library has nothing like them, and at ten a second they would be what is measured.
+with write tokens in encrypted sessions, and gossip goes on meanwhile; the library has none of these. Links
+and their heartbeats are off: the library has nothing like them, and at ten a second they would be what is
+measured.
 
 `pip install --target DIR kademlia==2.2.3` and `PYTHONPATH=DIR` make the library known. Names on the command
 line (`shivya`, `kademlia`) choose who runs.
