@@ -2,11 +2,11 @@
 
 `ensemble.step` ticks random geometric fleets (mean degree 8) that fill their slots, small ones and those of
 the daemon's size; queues and traffic are drawn anew at each tick, so no solve starts from its own answer.
-Links stand for the whole run, so complexes are prefactored; one row shows the step without that. The 128 small
-fleets have no room for grown beliefs or long laws. `lax.map` steps one fleet after the other. Two processes are a `jax.distributed` job: a core and half of the
-fleets each, `ensemble.sharded_step`, and one sum of free energies per tick over loopback. Rows below a step
-are the kernels that take most of it, batched alike; `share` is their part of it. Rates are per second of
-processor time of one core, times the cores.
+Links stand for the whole run, so complexes are prefactored; one row shows the step without that. The 128
+small fleets have no room for grown beliefs or long laws. `lax.map` steps one fleet after the other. Two
+processes are a `jax.distributed` job: a core and half of the fleets each, `ensemble.sharded_step`, and one
+sum of free energies per tick over loopback. Rows below a step are the kernels that take most of it, batched
+alike; `share` is their part of it. Rates are per second of processor time of one core, times the cores.
 """
 
 from __future__ import annotations
