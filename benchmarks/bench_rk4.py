@@ -2,11 +2,11 @@
 
 Form: a step of the activator and inhibitor on a random geometric graph (mean degree 8), in float64, on one
 core. The rivals are the same four stages written by hand, with a dense matrix and with a sparse one.
-Reconcile: the Hodge decomposition of a random flow on such a complex to a relative residual of 1e-8, alone
-and many at once, beside scipy's conjugate gradient on assembled matrices. Many at once share one complex
-that is prefactored beforehand (`setup_ms`, for all of them); one alone is not, nor does the reference keep
-anything between calls. `difference` is the largest from scipy's result; `reference_ms` is what the compiled reference
-takes per call, measured on a 2.5 GHz machine.
+Reconcile: the Hodge decomposition of a random flow on such a complex to a relative residual of 1e-8,
+alone and many at once, beside scipy's conjugate gradient on assembled matrices. Many at once share one
+complex that is prefactored beforehand (`setup_ms`, for all of them); one alone is not, nor does the
+reference keep anything between calls. `difference` is the largest from scipy's result; `reference_ms` is
+what the compiled reference takes per call, measured on a 2.5 GHz machine.
 """
 
 from __future__ import annotations
