@@ -28,6 +28,7 @@ from jax.scipy.linalg import cho_solve
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, UInt32
 
+from shivya_kernels import lanes
 from shivya_kernels.linalg import Stabilised, cholesky, log_determinant, solve_lower, stabilise
 from shivya_kernels.shapes import as_float
 from shivya_kernels.status import Status, flag
@@ -38,17 +39,17 @@ _LOG_2PI = float(np.log(2.0 * np.pi))
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Agent:
-    """Generative model and preferences of one agent. Fields may be given as nested lists; they become
-    arrays."""
+    """Generative model and preferences of one agent; for ``infer``, of one in every lane (``lanes``). Fields
+    may be given as nested lists; they become arrays."""
 
-    mu_prior: Float[Array, "D"]
-    sigma_prior: Float[Array, "D D"]
-    G: Float[Array, "S D"]
-    sigma_s0: Float[Array, "S S"]
-    W: Float[Array, "S A"]
-    m: Float[Array, "D A"]
-    mu_pref: Float[Array, "S"]
-    sigma_pref: Float[Array, "S S"]
+    mu_prior: Float[Array, "D *L"]
+    sigma_prior: Float[Array, "D D *L"]
+    G: Float[Array, "S D *L"]
+    sigma_s0: Float[Array, "S S *L"]
+    W: Float[Array, "S A *L"]
+    m: Float[Array, "D A *L"]
+    mu_pref: Float[Array, "S *L"]
+    sigma_pref: Float[Array, "S S *L"]
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -64,40 +65,44 @@ class _Model(NamedTuple):
 
     prior: Stabilised
     noise: Stabilised
-    sensor: Float[Array, "S D"]
+    sensor: Float[Array, "S D *L"]
     """Sigma_s^-1/2 G."""
-    error: Float[Array, "S"]
+    error: Float[Array, "S *L"]
     """Prediction error of the prior, in units of the noise."""
-    status: UInt32[Array, ""]
+    status: UInt32[Array, "*L"]
 
 
 class _Posterior(NamedTuple):
     """The posterior of a whitened model."""
 
-    shift: Float[Array, "D"]
+    shift: Float[Array, "D *L"]
     """Its mean less the prior's."""
-    covariance: Float[Array, "D D"]
-    explained: Float[Array, "D"]
+    covariance: Float[Array, "D D *L"]
+    explained: Float[Array, "D *L"]
     """What of the prediction error the shift accounts for: its square is the fit gained."""
-    precision: Float[Array, "D D"]
+    precision: Float[Array, "D D *L"]
     """Factor of I + A^T A."""
 
 
 class Inference(NamedTuple):
     """An exact posterior and the free energy there, which is minus the log evidence."""
 
-    mean: Float[Array, "D"]
-    covariance: Float[Array, "D D"]
-    free_energy: Float[Array, ""]
-    status: UInt32[Array, ""]
+    mean: Float[Array, "D *L"]
+    covariance: Float[Array, "D D *L"]
+    free_energy: Float[Array, "*L"]
+    status: UInt32[Array, "*L"]
 
 
 @jax.jit
 def infer(agent: Agent, observation: ArrayLike, action: ArrayLike) -> Inference:
-    """Posterior and its free energy in one pass: ``variational_free_energy`` there gives the same number."""
+    """Posterior and its free energy in one pass: ``variational_free_energy`` there gives the same number.
+
+    All arrays may have trailing axes, the same ones: a lane for each of many agents, several times faster
+    than ``vmap``.
+    """
     model = _model(agent, observation, action)
     found = _posterior(model)
-    fit = model.error @ model.error - found.explained @ found.explained
+    fit = lanes.total(model.error**2) - lanes.total(found.explained**2)
     volume = log_determinant(model.noise.factor) + log_determinant(found.precision)
     free_energy = 0.5 * (model.error.shape[0] * _LOG_2PI + volume + fit)
     return Inference(agent.mu_prior + found.shift, found.covariance, free_energy, model.status)
@@ -199,33 +204,37 @@ def expected_free_energy(
     return jax.vmap(evaluate)(as_float(policies))
 
 
-def _finite(values: Float[Array, "n"]) -> Float[Array, "n"]:
+def _finite(values: Float[Array, "n *L"]) -> Float[Array, "n *L"]:
     return jnp.where(jnp.isfinite(values), values, 0.0)
 
 
-def _noise(agent: Agent, action: Float[Array, "A"]) -> Stabilised:
-    return stabilise(agent.sigma_s0 + jnp.diag(jnp.exp(-agent.W @ action)))
+def _noise(agent: Agent, action: Float[Array, "A *L"]) -> Stabilised:
+    sharpened = lanes.product(agent.W, action[:, None])
+    return stabilise(agent.sigma_s0 + lanes.identity(agent.W.shape[0], agent.W) * jnp.exp(-sharpened))
 
 
 def _model(agent: Agent, observation: ArrayLike, action: ArrayLike) -> _Model:
     seen, chosen = as_float(observation), as_float(action)
-    finite = jnp.isfinite(seen).all() & jnp.isfinite(chosen).all()
+    finite = jnp.isfinite(seen).all(axis=0) & jnp.isfinite(chosen).all(axis=0)
     seen, chosen = _finite(seen), _finite(chosen)
     prior, noise = stabilise(agent.sigma_prior), _noise(agent, chosen)
-    sensor = solve_lower(noise.factor, agent.G)
-    error = solve_lower(noise.factor, seen) - sensor @ agent.mu_prior
+    whitened = solve_lower(noise.factor, jnp.concatenate([agent.G, seen[:, None]], axis=1))
+    sensor = whitened[:, :-1]
+    error = whitened[:, -1] - lanes.product(sensor, agent.mu_prior[:, None])[:, 0]
     return _Model(
         prior, noise, sensor, error, prior.status | noise.status | flag(~finite, Status.NON_FINITE_INPUT)
     )
 
 
 def _posterior(model: _Model) -> _Posterior:
-    gain = model.sensor @ model.prior.factor
+    gain = lanes.product(model.sensor, model.prior.factor)
     # Mean and covariance share every product and solve: one more column each, in place of twice the calls.
-    normal = gain.T @ jnp.column_stack([gain, model.error])
-    precision = cholesky(jnp.eye(gain.shape[1], dtype=gain.dtype) + normal[:, :-1])
-    solved = solve_lower(precision, jnp.column_stack([model.prior.factor.T, normal[:, -1]]))
-    moments = solved[:, :-1].T @ solved
+    normal = lanes.product(lanes.transpose(gain), jnp.concatenate([gain, model.error[:, None]], axis=1))
+    precision = cholesky(lanes.identity(gain.shape[1], gain) + normal[:, :-1])
+    solved = solve_lower(
+        precision, jnp.concatenate([lanes.transpose(model.prior.factor), normal[:, -1:]], axis=1)
+    )
+    moments = lanes.product(lanes.transpose(solved[:, :-1]), solved)
     return _Posterior(moments[:, -1], moments[:, :-1], solved[:, -1], precision)
 
 

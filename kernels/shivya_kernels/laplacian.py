@@ -32,8 +32,9 @@ def vertex_difference(c: SimplicialComplex, a: Float[Array, "V"]) -> Float[Array
 def net_inflow(c: SimplicialComplex, f: Float[Array, "E"]) -> Float[Array, "V"]:
     """d0^T f: what flows into each vertex less what flows out."""
     f = jnp.where(c.edge_mask, f, 0)
-    into = jnp.zeros(c.vertex_mask.shape, f.dtype).at[c.head].add(f, mode=_IN_BOUNDS)
-    return into.at[c.tail].add(-f, mode=_IN_BOUNDS)
+    nothing = jnp.zeros(c.vertex_mask.shape, f.dtype)
+    # Two sums and a difference: adding -f to the first sum would take a copy of f, and twice the time.
+    return nothing.at[c.head].add(f, mode=_IN_BOUNDS) - nothing.at[c.tail].add(f, mode=_IN_BOUNDS)
 
 
 def circulation(c: SimplicialComplex, f: Float[Array, "E"]) -> Float[Array, "T"]:

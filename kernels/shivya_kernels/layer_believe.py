@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from shivya_kernels import beliefs, growth, policy, prediction
+from shivya_kernels import beliefs, growth, lanes, policy, prediction
 from shivya_kernels.observation import Observation
 from shivya_kernels.params import Params
 from shivya_kernels.sensing import SENSES, offering, sense
@@ -49,7 +50,7 @@ def believe(params: Params, state: Memory, observation: Observation) -> tuple[Me
     policies = policy.repertoire(params.probe)
     in_force = policy.modulate(state.action, policies, params.opening)
     mean, covariance = _prior(params, state, held, seen)
-    found = _infer(params, state, mean, covariance, senses, in_force.values)
+    found = _infer(params, state, mean, covariance, senses, in_force.values, seen)
     energy = jnp.where(seen, found.free_energy, jnp.where(held, state.free_energy, 0.0))
     grown, growing = growth.update(
         state.growth,
@@ -63,8 +64,8 @@ def believe(params: Params, state: Memory, observation: Observation) -> tuple[Me
     )
     after = replace(
         state,
-        mean=jnp.where(seen[:, None], found.mean, mean),
-        covariance=jnp.where(seen[:, None, None], found.covariance, covariance),
+        mean=found.mean,
+        covariance=found.covariance,
         known=held | seen,
         free_energy=energy,
         history=prediction.remember(state.history, senses, seen, held),
@@ -127,16 +128,29 @@ def _infer(
     covariance: Float[Array, "V D D"],
     senses: Float[Array, "V S"],
     actions: Float[Array, "V A"],
+    seen: Bool[Array, "V"],
 ) -> beliefs.Inference:
-    """The exact posterior of each vertex's agent."""
-
-    def infer_one(mu: Array, sigma: Array, coupling: Array, seen: Array, action: Array) -> beliefs.Inference:
-        inference: beliefs.Inference = beliefs.infer(_agent(params, mu, sigma, coupling), seen, action)
-        return inference
-
+    """The exact posterior of each vertex's agent; the prior, and no free energy, of one not seen."""
     coupling = state.growth.coupling
-    found: beliefs.Inference = jax.vmap(infer_one)(mean, covariance, coupling, senses, actions)
-    return found
+
+    def observe(prior: Array, spread: Array) -> beliefs.Inference:
+        # One vertex in a lane: all that is read and written has the vertices last.
+        mu, sigma, columns = (jnp.moveaxis(given, 0, -1) for given in (prior, spread, coupling))
+        agents = jax.vmap(partial(_agent, params), in_axes=-1, out_axes=-1)(mu, sigma, columns)
+        found: beliefs.Inference = beliefs.infer(agents, senses.T, actions.T)
+        return beliefs.Inference(
+            jnp.where(seen, found.mean, mu),
+            jnp.where(seen, found.covariance, sigma),
+            jnp.where(seen, found.free_energy, 0.0),
+            jnp.where(seen, found.status, 0),
+        )
+
+    def keep(prior: Array, spread: Array) -> beliefs.Inference:
+        energy, status = jnp.zeros(seen.shape, prior.dtype), jnp.zeros(seen.shape, jnp.uint32)
+        return beliefs.Inference(prior.T, jnp.moveaxis(spread, 0, -1), energy, status)
+
+    found: beliefs.Inference = jax.lax.cond(lanes.anywhere(seen), observe, keep, mean, covariance)
+    return found._replace(mean=found.mean.T, covariance=jnp.moveaxis(found.covariance, -1, 0))
 
 
 def _choose(

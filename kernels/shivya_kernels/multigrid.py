@@ -78,8 +78,9 @@ def _product(level: Level, x: Array) -> Array:
     """The graph's Laplacian times x."""
     flow = x.at[level.head].get(mode=_IN_BOUNDS) - x.at[level.tail].get(mode=_IN_BOUNDS)
     flow = level.weight.astype(x.dtype) * flow
-    into = jnp.zeros_like(x).at[level.head].add(flow, mode=_IN_BOUNDS)
-    return into.at[level.tail].add(-flow, mode=_IN_BOUNDS)
+    nothing = jnp.zeros_like(x)
+    into, out_of = (nothing.at[end].add(flow, mode=_IN_BOUNDS) for end in (level.head, level.tail))
+    return into - out_of
 
 
 def _aggregate(n: int, tail: NDArray[np.int32], head: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:

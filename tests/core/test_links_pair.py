@@ -121,7 +121,7 @@ def agreement_of(pair: Pair) -> int:
     return link.id
 
 
-def test_a_link_is_agreed_and_measured_within_two_round_trips() -> None:
+def test_a_link_is_agreed_and_timed_within_two_round_trips_and_its_bandwidth_is_measured_soon() -> None:
     pair = Pair()
     pair.run(0.05)
     assert pair.linked() == (True, True)
@@ -129,7 +129,7 @@ def test_a_link_is_agreed_and_measured_within_two_round_trips() -> None:
         assert links.events() == [Linked(pair.other(node))]
         assert links.rtt(pair.other(node)) == pytest.approx(0.02)
         assert links.carries(pair.other(node), pair.now)
-    pair.run(0.1)
+    pair.run(LinksSettings().train_spread + LinksSettings().check_interval)
     assert all(links.bandwidth(pair.other(node)) for node, links in pair.ends.items())
 
 

@@ -2,8 +2,8 @@
 
 The proposer repeats PROPOSE until ACCEPT, then probes until an ECHO; the acceptor waits with its ACCEPT given
 until a probe arrives. So each end counts the link only when it knows that the other end agreed, and latency
-and bandwidth are measured by then. What the last lost datagram leaves open, the checks settle: both ends
-probe as long as the link stands, and who holds no such agreement answers a probe with CLOSE.
+is measured by then; bandwidth follows within seconds. What the last lost datagram leaves open, the checks
+settle: both ends probe as long as the link stands, and who holds no such agreement answers with CLOSE.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ class Agreement:
         self._settings = settings
         self._entropy = entropy
         self._tokens = Tokens(entropy)
-        self._prober = Prober(settings, Tokens(entropy), now, now, settings.retry, settings.attempts)
+        train_at = now + settings.train_spread * entropy(1)[0] / 256
+        self._prober = Prober(settings, Tokens(entropy), now, train_at, settings.retry, settings.attempts)
         self._dispersion = Dispersion()
         # A pending agreement begins with the ACCEPT that its maker sends.
         self._sent = 1 if phase is Phase.PENDING else 0
@@ -278,7 +279,7 @@ class Agreement:
         self.rtt.measured(rtt, now)
         if self.phase is Phase.PROPOSED:
             self.phase = Phase.CONFIRMING
-            self._prober.next_at = self._prober.train_at = now
+            self._prober.next_at = now
             return self.due(now)
         return []
 
@@ -301,8 +302,6 @@ class Agreement:
     def _probed(self, frame: Probe, size: int, now: float) -> list[LinkFrame] | str:
         if self.phase is Phase.PROPOSED:
             return "unsolicited"
-        if self.phase is Phase.PENDING and self._sent == 1 and frame.count > 1:
-            self.rtt.measured(now - self.since, now)  # one ACCEPT, and the first answer to it: unambiguous
         if self.phase is not Phase.ESTABLISHED:
             self._establish(now)
         bandwidth = self._dispersion.arrived(frame, size, now)
@@ -324,7 +323,7 @@ class Agreement:
     def _establish(self, now: float) -> None:
         prober, settings = self._prober, self._settings
         if self.phase is Phase.PENDING:
-            prober.next_at = prober.train_at = now  # this end has yet to measure
+            prober.next_at = now  # this end has yet to measure
         prober.retry, prober.attempts = settings.check_retry, settings.check_attempts
         prober.sent = 0
         self.phase = Phase.ESTABLISHED

@@ -38,6 +38,8 @@ class LinksSettings:
     """Unanswered probes that make one failed check."""
     train_interval: float = 60.0
     """Between two measurements of bandwidth."""
+    train_spread: float = 5.0
+    """Within which the first one is made: whoever joins makes its links all at once."""
     train_length: int = 4
     """Padded probes in one measurement."""
     probe_size: int = 1000

@@ -1,0 +1,124 @@
+"""What a simulated fleet is given: its graph, its machines, its load, its faults, and what nodes can know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Sizes = Literal["exponential", "lognormal", "deterministic"]
+
+MICROSECONDS = 1_000_000
+"""Times of events are whole microseconds in 32 bits: exact over half an hour, on any device."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """One node, by number or the one with most arrivals per service rate, between two times in seconds."""
+
+    start: float
+    end: float
+    node: int | Literal["busiest"] = "busiest"
+    factor: float = 4.0
+    """By how much it is slower; a crash does not read it."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The world of an ensemble; times in seconds, rates in jobs per second. Hashable.
+
+    The information model is part of it: a node knows what its neighbours' heartbeats said, `latency` +
+    `extra_age` after they left at the sender's own phase, and how many of its jobs they had counted by then.
+    """
+
+    nodes: int = 64
+    mean_degree: float = 6.1
+    """Of the random geometric graph in the unit square; components are joined by their shortest links."""
+    edges: tuple[tuple[int, int], ...] | None = None
+    """The graph itself, instead of a random one."""
+    rates: tuple[float, ...] = (10.0, 20.0, 40.0)
+    """Service rates that nodes draw theirs from; that of all of a node's servers together."""
+    shares: tuple[float, ...] | None = (0.4, 0.4, 0.2)
+    """How often each rate is drawn; None: node i has rates[i]."""
+    servers: int = 1
+    sizes: Sizes = "exponential"
+    size_variation: float = 10.0
+    """Squared coefficient of variation of lognormal sizes; the mean size is 1."""
+
+    load: float = 0.85
+    """Arrivals over the fleet's service rate."""
+    seconds: float = 60.0
+    """Measured time, after the warm-up; then the fleet is drained."""
+    warm_up: float = 15.0
+    bursts: bool = True
+    """Each node's arrivals alternate between `burst_high` and `burst_low` times their mean, else Poisson."""
+    burst_high: float = 2.5
+    burst_low: float = 0.5
+    burst_seconds: float = 2.0
+    calm_seconds: float = 6.0
+    hotspot: float = 0.05
+    """Share of all arrivals that one node gets; 0: all nodes alike."""
+    arrivals: tuple[tuple[int, float, float], ...] | None = None
+    """A recorded trace of (node, time, size) instead of random arrivals."""
+
+    hop: float = 0.02
+    """Transfer time of a job over one link."""
+    latency: float = 0.01
+    """Of a heartbeat or a request over one link."""
+    heartbeat: float = 0.1
+    """Between two heartbeats, and between two repairs, of a node."""
+    extra_age: float = 0.0
+    loss: float = 0.0
+    """Share of heartbeats lost."""
+    ttl: float = 1.0
+    """Age beyond `extra_age` at which a neighbour ceases to exist."""
+    misstatement: float = 1.0
+    """Configured rates are this factor too high or too low, drawn per node."""
+
+    crash: Outage | None = None
+    """What the node holds waits for its return; what lands there is lost; what arrives there is refused."""
+    slow: Outage | None = None
+    """Jobs started in that time take `factor` times as long."""
+    partition: tuple[float, float] | None = None
+    """From when until when the two halves of the square (of the node numbers, if edges are given) are cut
+    off from each other. A job sent over a cut link comes back after two hops' time."""
+
+    step: float = 0.005
+    drain: float = 600.0
+    """Longest time for draining; what is left then counts as never done."""
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be simulated. Raises ValueError, naming the field."""
+        positive = ("nodes", "servers", "load", "seconds", "hop", "latency", "heartbeat", "step", "ttl")
+        for name in (*positive, "misstatement", "size_variation"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("hop", "latency", "heartbeat", "extra_age"):
+            ratio = getattr(self, name) / self.step
+            if not (math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-6 and ratio >= 0):
+                raise ValueError(f"{name} must be a multiple of the step of {self.step} s")
+        if self.heartbeat < 2 * self.step:
+            raise ValueError("heartbeat must be at least two steps")
+        if not 0 <= self.loss <= 1 or not 0 <= self.hotspot <= 1:
+            raise ValueError("loss and hotspot are shares between 0 and 1")
+        if not self.rates or min(self.rates) <= 0:
+            raise ValueError("rates must be positive")
+        wanted = self.nodes if self.shares is None else len(self.shares)
+        if len(self.rates) != wanted:
+            raise ValueError(f"rates has {len(self.rates)} entries, needs {wanted}")
+        if self.end > 2000:
+            raise ValueError("warm_up + seconds + drain must stay below 2000 s (32-bit microseconds)")
+
+    @property
+    def horizon(self) -> float:
+        """When arrivals end, seconds."""
+        return self.warm_up + self.seconds
+
+    @property
+    def end(self) -> float:
+        """When the simulation ends even if jobs are left, seconds."""
+        return self.horizon + self.drain
+
+    def steps(self, seconds: float) -> int:
+        """A duration in time steps."""
+        return round(seconds / self.step)
