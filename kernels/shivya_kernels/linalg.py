@@ -49,7 +49,6 @@ class Stabilised(NamedTuple):
     status: UInt32[Array, "*L"]
 
 
-@jax.jit
 def stabilise(matrix: Float[Array, "D D *L"]) -> Stabilised:
     """A positive definite stand-in for a symmetric matrix, itself wherever possible. Differentiable.
 
@@ -58,6 +57,12 @@ def stabilise(matrix: Float[Array, "D D *L"]) -> Stabilised:
     error relative to its own diagonal entry counts as zero, whatever the scale of the matrix. Trailing axes
     are lanes (``lanes``), each with a matrix and a status of its own.
     """
+    found: Stabilised = _stabilise(matrix)
+    return found
+
+
+@jax.jit
+def _stabilise(matrix: Float[Array, "D D *L"]) -> Stabilised:
     eye = lanes.identity(matrix.shape[0], matrix)
     fixed = jax.lax.stop_gradient(matrix)
     plain = cholesky(fixed)
