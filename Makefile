@@ -19,7 +19,7 @@ types: .venv/.stamp
 	$(BIN)/mypy
 
 # Two workers: JAX compiles on every core it finds, more processes only fight. One compile cache, in the checkout.
-unit: .venv/.stamp
+unit: .venv/.stamp .venv/.system
 	@mkdir -p $(REPORTS)
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=80
 
@@ -52,6 +52,20 @@ soak: .venv/.stamp
 	else set -x; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
 	fi
+	@touch $@
+
+# Programs that only tests need, as command:package of Debian. As root they are installed, once; whatever stays missing
+# fails no build: the tests that need it are skipped, and say so (CONTRIBUTING.md).
+SYSTEM := nft:nftables ip:iproute2
+
+.venv/.system: Makefile | .venv/.stamp
+	@lacking() { for pair in $(SYSTEM); do command -v $${pair%:*} >/dev/null || printf '%s ' $${pair#*:}; done; }; \
+	install() { timeout 300 apt-get install -qq --no-install-recommends $$(lacking) >/dev/null 2>&1; }; \
+	if [ -n "$$(lacking)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  install || { timeout 300 apt-get update -qq >/dev/null 2>&1 && install; } || true; \
+	fi; \
+	[ -z "$$(lacking)" ] || echo "Not installed, so some tests will be skipped: $$(lacking)"
 	@touch $@
 
 clean:

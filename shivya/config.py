@@ -1,9 +1,10 @@
 """Where settings come from: flags > environment > project file > user file > defaults.
 
-The environment names each key as ``SHIVYA_<KEY>`` (the law's as ``SHIVYA_LAW_<KEY>``); no key holds a secret,
-the mesh key is named by its file. The project file is
-``shivya.toml`` in the working directory, the user file ``$XDG_CONFIG_HOME/shivya/config.toml``; a file given
-explicitly replaces both. A list, such as `peers`, is replaced by the higher layer and never joined with it.
+The environment names each key as ``SHIVYA_<KEY>``, one of a table as ``SHIVYA_<TABLE>_<KEY>``
+(``SHIVYA_LAW_GAP``, ``SHIVYA_CAPABILITIES_COMPUTE_CORES``); no key holds a secret, the mesh key is named by
+its file. The project file is ``shivya.toml`` in the working directory, the user file
+``$XDG_CONFIG_HOME/shivya/config.toml``; a file given explicitly replaces both. A list, such as `peers`, is
+replaced by the higher layer and never joined with it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from shivya_daemon.settings import DaemonSettings, LawSettings, SettingsError, parse_node_id
+from shivya_daemon.settings import (
+    CAPABILITY_KEYS,
+    CapabilitySettings,
+    DaemonSettings,
+    LawSettings,
+    SettingsError,
+    parse_node_id,
+)
 
 PROJECT_FILE = "shivya.toml"
 USER_FILE = "config.toml"
@@ -55,6 +63,10 @@ _SWITCH = _Kind("true or false", (bool,), _parse_switch)
 _PEERS = _Kind("a list of HOST:PORT texts", (list,), _parse_list)
 _IDS = _Kind("a list of node ids, 40 hexadecimal digits each", (list,), _parse_list)
 
+_NAMES = _Kind("a list of names", (list,), _parse_list)
+_OFFERS = "capabilities"
+_SEEKS = "capabilities.seeks"
+
 _KINDS: Mapping[str, _Kind] = {
     "port": _INTEGER,
     "bind": _TEXT,
@@ -72,7 +84,13 @@ _KINDS: Mapping[str, _Kind] = {
     "tui": _SWITCH,
     "log_format": _TEXT,
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
+    **{
+        f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
+        for table in (_OFFERS, _SEEKS)
+        for key in CAPABILITY_KEYS
+    },
 }
+_TABLES = {key[:end] for key in _KINDS for end, letter in enumerate(key) if letter == "."}
 _PATHS = ("mesh_key_file", "allow_file", "state_dir", "socket", "record")
 
 
@@ -100,14 +118,26 @@ def load(
         for key, value in layer.values.items():
             merged[key] = _convert(layer, key, value)
             origins[key] = layer.label(key)
-    law = {key.removeprefix("law."): value for key, value in merged.items() if key.startswith("law.")}
-    top: dict[str, Any] = {key: value for key, value in merged.items() if not key.startswith("law.")}
+    top: dict[str, Any] = {
+        key: value for key, value in merged.items() if "." not in key
+    }  # _convert checked all
+    law: dict[str, Any] = {f.name: merged[k] for f in fields(LawSettings) if (k := f"law.{f.name}") in merged}
     try:
-        return DaemonSettings(law=LawSettings(**law), **top)  # type: ignore[arg-type]  # _convert checked them
+        return DaemonSettings(
+            law=LawSettings(**law),
+            capabilities=_capabilities(merged, _OFFERS),
+            seeks=_capabilities(merged, _SEEKS),
+            **top,
+        )
     except SettingsError as error:
         # A setting's own check begins with its key; tell the reader where the value was written.
         origin = origins.get(str(error).split(" ", 1)[0])
         raise SettingsError(f"{origin}: {error}" if origin else str(error)) from None
+
+
+def _capabilities(merged: Mapping[str, Any], table: str) -> CapabilitySettings:
+    given = {name: merged[k] for key, name in CAPABILITY_KEYS.items() if (k := f"{table}.{key}") in merged}
+    return CapabilitySettings(**given)
 
 
 def user_folder(environ: Mapping[str, str]) -> Path:
@@ -158,16 +188,33 @@ def _file_layer(path: Path) -> _Layer:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
-    law = table.pop("law", {})
-    if not isinstance(law, dict):
-        raise SettingsError(f"{path}: law must be a table; write its keys below a line [law]")
-    values = table | {f"law.{key}": value for key, value in law.items()}
+    values = dict(_flat(table))
     for key, value in values.items():
+        if key in _TABLES:
+            raise SettingsError(f"{path}: {key} must be a table; write its keys below a line [{key}]")
         if key not in _KINDS:
-            raise SettingsError(f"{path}: unknown key {key!r}; known keys are {', '.join(_KINDS)}")
+            raise SettingsError(f"{path}: unknown key {key!r}; known keys are {', '.join(_beside(key))}")
         if type(value) not in _KINDS[key].toml:
             raise SettingsError(f"{path}: {key} must be {_KINDS[key].expected}, not {value!r}")
     return _Layer(values, lambda key: f"{path}: {key}", path.parent)
+
+
+def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of a table and of the tables in it that have settings, by dotted key."""
+    for key, value in table.items():
+        dotted = prefix + key
+        if isinstance(value, dict) and dotted in _TABLES:
+            yield from _flat(value, f"{dotted}.")
+        else:
+            yield dotted, value
+
+
+def _beside(key: str) -> dict[str, None]:
+    """Return what can stand in the table in which `key` does."""
+    table = key.rpartition(".")[0]
+    start = len(table) + 1 if table else 0
+    inside = [known for known in _KINDS if known.startswith(f"{table}." if table else "")]
+    return dict.fromkeys(known[:start] + known[start:].partition(".")[0] for known in inside)
 
 
 def _convert(layer: _Layer, key: str, value: object) -> object:
@@ -203,6 +250,8 @@ def _items(label: str, kind: _Kind, items: list[object]) -> tuple[object, ...] |
     try:
         if kind is _IDS:
             return frozenset(map(parse_node_id, texts))
+        if kind is _NAMES:
+            return tuple(texts)
         return tuple(map(parse_address, texts))
     except SettingsError as error:
         raise SettingsError(f"{label}: {error}") from None

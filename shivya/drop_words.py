@@ -63,6 +63,12 @@ _GROUPS: Mapping[Word, str] = {
         "see the routes and the firewall of this host, and whether the peer's port is closed",
         "warning",
     ): "send_failed",
+    Word(
+        "the kernel's queue of this node's port was full before the node could read it",
+        "if net.core.rmem_max is below 1048576, raise it (sysctl -w net.core.rmem_max=1048576); else this "
+        "host is too busy, or the node is under attack",
+        "warning",
+    ): "kernel_queue_full",
     Word("the far host refused an earlier datagram: no daemon there"): "receive_failed",
     Word("does not decrypt: another node than the one expected, or a forgery"): "bad_handshake",
     Word("an initiation under load was asked to prove its address"): "cookie_required",

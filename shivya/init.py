@@ -47,6 +47,24 @@ port = 8085
 # How log lines look: "text" or "json".
 # log_format = "text"
 
+# What this node has. A link needs something that both have, or that one seeks and the other has; computing is
+# measured and announced by itself, so that all nodes can link until somebody says otherwise.
+[capabilities]
+# Processor cores and memory in MiB. cores = 0: this node takes no part in computing.
+# compute = {{ cores = 4, memory_mb = 8192 }}
+# Storage in MiB, and its operations per second.
+# storage = {{ capacity_mb = 512000, iops = 2000 }}
+# Protocols that it is a gateway for, and tags of your own: at most 8 of each, a-z A-Z 0-9 . _ -
+# gateway = ["mqtt", "modbus"]
+# tags = ["hall-3", "gpu"]
+# Stake of a witness, in atomic units of credit.
+# witness = 1000
+
+# What it seeks in others, in the same words; amounts are the least that will do.
+[capabilities.seeks]
+# gateway = ["opc-ua"]
+# storage = {{ capacity_mb = 64000 }}
+
 [law]
 # Seconds that a move of a job must at least save.
 # gap = 0.05

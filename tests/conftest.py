@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
+from typing import TypeVar
 
 import hypothesis
 import pytest
@@ -32,3 +35,40 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def golden() -> Path:
     """Folder of the independent golden values."""
     return GOLDEN
+
+
+# What this machine lacks is skipped, and said at the end; with SHIVYA_REQUIRE=all nothing may be lacking.
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _why(report: pytest.TestReport | pytest.CollectReport) -> str:
+    said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return said.removeprefix("Skipped: ")
+
+
+def _insist(report: Report) -> Report:
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("SHIVYA_REQUIRE") == "all":
+        report.longrepr = f"required by SHIVYA_REQUIRE=all, but skipped: {_why(report)}"
+        report.outcome = "failed"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _insist((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _insist((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    yield
+    reasons = Counter(map(_why, terminalreporter.stats.get("skipped", [])))
+    if reasons:
+        terminalreporter.section("SKIPPED")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"SKIPPED {count} test{'s' * (count > 1)}: {reason}")

@@ -116,7 +116,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya_daemon.startup": (
-        {"shivya_daemon.core", "shivya_daemon.net", "shivya_daemon.settings", "shivya_daemon.mind.record"},
+        {"shivya_daemon.core", "shivya_daemon.net", "shivya_daemon.settings", "shivya_daemon.mind.record"}
+        | {"shivya_daemon.telemetry"},
         set(),
     ),
     "shivya_daemon.app": ({"shivya_daemon"}, {"anyio"}),

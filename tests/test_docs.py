@@ -15,6 +15,12 @@ PLACEMENT = ROOT / "daemon" / "shivya_daemon" / "placement.py"
 
 WITHOUT_FORMULA = {
     "cg.default_tolerance",
+    "lanes.anywhere",
+    "lanes.diagonal",
+    "lanes.identity",
+    "lanes.product",
+    "lanes.total",
+    "lanes.transpose",
     "linalg.cholesky",
     "linalg.solve_lower",
     "ensemble.init",

@@ -7,6 +7,7 @@ delay.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from statistics import median
 from typing import TYPE_CHECKING
@@ -39,6 +41,7 @@ from shivya_daemon.settings import (
     socket_path,
     state_directory,
 )
+from shivya_daemon.status import format_address
 from shivya_daemon.telemetry import HostSample, TelemetrySampler
 from shivya_daemon.verdict import Verdict
 from shivya_daemon.world import World
@@ -110,8 +113,9 @@ class Daemon:
         self._settings = settings
         self._node = startup.make_node(settings, identity, mesh_key, allow)
         self._driver = startup.bind(self._node, settings, self._hear)
-        addresses = announced(self._driver.address, settings.advertise, peers)
-        self._node.advertise(addresses)
+        self._peers = tuple(peers)
+        self._announced = announced(self._driver.address, settings.advertise, peers)
+        self._node.advertise(self._announced)
         book = ServiceBook(settings.service_rate)
         place = Place(state_directory(settings), self._driver.address, None if allow is None else len(allow))
         self._operations = NodeOperations(self._node, book, settings, place, time.monotonic)
@@ -121,7 +125,7 @@ class Daemon:
             self._node,
             book,
             settings.law,
-            addresses[0],
+            self._announced[0],
             version("shivya"),
             time.monotonic,
             self._operations,
@@ -218,7 +222,18 @@ class Daemon:
         while True:
             self._desk.host = sampler.sample(time.monotonic())
             self._operations.look(time.time(), self._desk.host)
+            with suppress(OSError):  # no descriptor left, say; what was announced stays
+                self._announce()
             await anyio.sleep(_TELEMETRY_INTERVAL)
+
+    def _announce(self) -> None:
+        """Tell the fleet when this host has other addresses than before; one without any keeps the old."""
+        addresses = announced(self._driver.address, self._settings.advertise, self._peers)
+        if addresses != self._announced and not ipaddress.ip_address(addresses[0][0]).is_loopback:
+            _log.info("this node is now at %s", ", ".join(map(format_address, addresses)))
+            self._announced = addresses
+            self._node.advertise(addresses)
+            self._desk.move(addresses[0])
 
     async def _tick(self) -> None:
         """Run the control step at a fixed rate; after a late one comes the next at once, never a burst."""

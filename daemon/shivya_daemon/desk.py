@@ -24,6 +24,7 @@ from shivya_daemon.core.events import (
     Undeliverable,
     Unlinked,
 )
+from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.heartbeat import Descriptor, ServiceLoad, service_tag
 from shivya_daemon.core.node import LocalLoad, Node, PeerView
 from shivya_daemon.operations import NodeOperations
@@ -32,6 +33,7 @@ from shivya_daemon.settings import LawSettings
 from shivya_daemon.snapshot import Snapshot
 from shivya_daemon.status import (
     Judged,
+    capability_row,
     cell_rows,
     flow_rows,
     format_address,
@@ -177,10 +179,15 @@ class NodeDesk:
 
     # The views
 
+    def move(self, address: tuple[str, int]) -> None:
+        """Show another address of this node from now on."""
+        self._address = address
+
     def snapshot(self, now: float) -> Snapshot:
         """Return the frozen picture of this moment."""
         peers = self.node.peers(now)
         own = self.node.id
+        profile = self.node.profile(own) or Profile()
         names = self._names(now)
         judged = self._judged
         sums = self.node.counters
@@ -197,12 +204,14 @@ class NodeDesk:
             collective_free_energy=self._collective_free_energy(),
             curl_norm=_norm(j.verdict.curl_norm for j in judged),
             harmonic_norm=_norm(j.verdict.harmonic_norm for j in judged),
-            peers=peer_rows(peers),
+            peers=peer_rows(self.node, peers),
             links=link_rows(own, self.node.link_views(now), peers, judged),
             cells=cell_rows(own, judged, self.learned),
             flows=flow_rows(own, names, judged),
             settle=settle_rows(names, judged),
             resources=resource_rows(self.node, names, now),
+            capabilities=capability_row(profile.capabilities),
+            seeks=capability_row(profile.seeks),
             traffic={
                 "datagrams_received": sums.datagrams_received,
                 "datagrams_sent": sums.datagrams_sent,

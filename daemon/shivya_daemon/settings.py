@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,8 @@ DEFAULT_PORT = 8085
 DEFAULT_SERVICE_RATE = 10.0
 MAX_NAME_LENGTH = 32
 NODE_ID_DIGITS = 40
+MAX_CAPABILITY_NAMES = 8
+MAX_CAPABILITY_NAME_LENGTH = 24
 
 
 class SettingsError(ValueError):
@@ -39,6 +42,49 @@ class LawSettings:
     """Floor of the estimated transfer time to a neighbour."""
     tick_interval: float = 0.1
     """Time between two control steps."""
+
+
+@dataclass(frozen=True)
+class CapabilitySettings:
+    """What a node offers, or what it seeks in others; None and the empty list say nothing."""
+
+    cores: int | None = None
+    """Offered: the machine's when None, and no computing at all when 0."""
+    memory_mb: int | None = None
+    """MiB; offered: the machine's when None."""
+    capacity_mb: int | None = None
+    """MiB of storage."""
+    iops: int | None = None
+    """Operations of the storage per second."""
+    gateway: tuple[str, ...] = ()
+    """Protocols it is a gateway for."""
+    witness: int | None = None
+    """Stake in atomic units of credit."""
+    tags: tuple[str, ...] = ()
+
+    def check(self, table: str) -> None:
+        """Raise `SettingsError` for what cannot be announced; `table` is where the keys stand."""
+        for key, name in CAPABILITY_KEYS.items():
+            value, label = getattr(self, name), f"{table}.{key}"
+            if isinstance(value, tuple):
+                _check_names(label, value)
+            elif value is not None and not 0 <= value <= _MOST.get(name, 2**63 - 1):
+                raise SettingsError(
+                    f"{label} must be between 0 and {_MOST.get(name, 2**63 - 1)}, not {value}"
+                )
+
+
+CAPABILITY_KEYS: Mapping[str, str] = {
+    "compute.cores": "cores",
+    "compute.memory_mb": "memory_mb",
+    "storage.capacity_mb": "capacity_mb",
+    "storage.iops": "iops",
+    "gateway": "gateway",
+    "witness": "witness",
+    "tags": "tags",
+}
+"""Key in the table `capabilities`, or in `capabilities.seeks`, to field of `CapabilitySettings`."""
+_MOST = {"cores": 2**32 - 1, "iops": 2**32 - 1}
 
 
 @dataclass(frozen=True)
@@ -67,6 +113,9 @@ class DaemonSettings:
     tui: bool = False
     log_format: str = "text"
     law: LawSettings = field(default_factory=LawSettings)
+    capabilities: CapabilitySettings = field(default_factory=CapabilitySettings)
+    seeks: CapabilitySettings = field(default_factory=CapabilitySettings)
+    """A link needs a capability that both have, or that one seeks and the other has."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -86,6 +135,13 @@ class DaemonSettings:
                     f"advertise {self.advertise} is no address that peers can reach; "
                     "leave it out to announce the addresses of this host's interfaces"
                 )
+        self.capabilities.check("capabilities")
+        self.seeks.check("capabilities.seeks")
+        if self.capabilities.iops and not self.capabilities.capacity_mb:
+            raise SettingsError(
+                "capabilities.storage.iops tells the speed of a storage without a size; "
+                "give capabilities.storage.capacity_mb, or leave it out"
+            )
         if self.open_wire and (self.mesh_key_file or self.allow_file or self.allow is not None):
             raise SettingsError(
                 "open_wire proves nobody's identity, so a mesh key or an allow-list means nothing to it; "
@@ -112,6 +168,18 @@ def check_name(name: str) -> str:
             f"name {name[:64]!r} must be 1 to {MAX_NAME_LENGTH} of the characters a-z A-Z 0-9 . _ -"
         )
     return name
+
+
+def _check_names(label: str, names: tuple[str, ...]) -> None:
+    if len(names) > MAX_CAPABILITY_NAMES or len(set(names)) < len(names):
+        raise SettingsError(f"{label} must be at most {MAX_CAPABILITY_NAMES} names, each once")
+    for name in names:
+        usable = name.isascii() and all(c.isalnum() or c in "._-" for c in name)
+        if not usable or not 0 < len(name) <= MAX_CAPABILITY_NAME_LENGTH:
+            raise SettingsError(
+                f"{label} must be names of 1 to {MAX_CAPABILITY_NAME_LENGTH} of the characters "
+                f"a-z A-Z 0-9 . _ -, not {name[:64]!r}"
+            )
 
 
 def parse_node_id(text: str) -> bytes:

@@ -26,6 +26,10 @@ class PeerRow:
     queue: int = 0
     service_rate: float = 0.0
     free_energy: float | None = None
+    capabilities: Mapping[str, object] = field(default_factory=dict)
+    """What it announces: `compute`, `storage`, `gateway`, `witness`, `tags`, those that it has."""
+    seeks: Mapping[str, object] = field(default_factory=dict)
+    """What it seeks in others, likewise."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,9 @@ class Snapshot:
     flows: tuple[FlowRow, ...] = ()
     settle: tuple[SettleRow, ...] = ()
     resources: tuple[ResourceRow, ...] = ()
+    capabilities: Mapping[str, object] = field(default_factory=dict)
+    """What this node announces, as in `PeerRow`."""
+    seeks: Mapping[str, object] = field(default_factory=dict)
     traffic: Mapping[str, float] = field(default_factory=dict)
     """Totals since start: datagrams and bytes, in and out; jobs sent to and accepted from neighbours."""
     drops: Mapping[str, int] = field(default_factory=dict)

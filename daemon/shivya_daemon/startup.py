@@ -7,25 +7,40 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from shivya_daemon.core.errors import EncodeError
 from shivya_daemon.core.events import Event
+from shivya_daemon.core.gossip.announcement import MAX_ADDRESSES, Profile, announce
+from shivya_daemon.core.gossip.capabilities import Capabilities, Compute, Storage
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.node import Node, NodeSettings
 from shivya_daemon.mind.record import Recorder, conditions
 from shivya_daemon.net.udp import UdpDriver
-from shivya_daemon.settings import DaemonSettings, SettingsError, check_name
+from shivya_daemon.settings import CapabilitySettings, DaemonSettings, SettingsError, check_name
+from shivya_daemon.telemetry import machine
+
+_LONGEST = tuple((f"2001:db8::{number}", 1) for number in range(1, MAX_ADDRESSES + 1))
 
 
 def make_node(
     settings: DaemonSettings, identity: Identity, mesh_key: bytes | None, allow: frozenset[bytes] | None
 ) -> Node:
-    """Return the node of `identity`, named after the host if the settings give no name."""
+    """Return the node of `identity`, named after the host if the settings give no name.
+
+    Raises `SettingsError` for a name or capabilities that cannot be announced.
+    """
     host = platform.node().split(".")[0][:24]
-    name = settings.name or f"{host or 'node'}-{identity.node_id.hex()[:4]}"
+    name = check_name(settings.name or f"{host or 'node'}-{identity.node_id.hex()[:4]}")
+    profile = Profile(name, (), offered(settings.capabilities), sought(settings.seeks))
+    try:
+        announce(identity, 0, 0, replace(profile, addresses=_LONGEST))
+    except EncodeError as error:
+        raise SettingsError(f"capabilities: {error}") from None
     return Node(
         identity,
         NodeSettings(
-            name=check_name(name),
+            name=name,
             wire="open" if settings.open_wire else "secure",
             heartbeat_interval=settings.law.tick_interval,
         ),
@@ -33,6 +48,27 @@ def make_node(
         time.time_ns() // 1_000_000,
         mesh_key=mesh_key,
         allow=allow,
+        profile=profile,
+    )
+
+
+def offered(settings: CapabilitySettings) -> Capabilities:
+    """Return what a node announces that it has: what was not said of its computing is measured."""
+    cores, memory_mb = machine()
+    cores = cores if settings.cores is None else settings.cores
+    memory_mb = memory_mb if settings.memory_mb is None else settings.memory_mb
+    return replace(sought(settings), compute=Compute(cores, memory_mb) if cores else None)
+
+
+def sought(settings: CapabilitySettings) -> Capabilities:
+    """Return just what the settings say; of computing or storage, the half that was left out is 0."""
+    compute, storage = (settings.cores, settings.memory_mb), (settings.capacity_mb, settings.iops)
+    return Capabilities(
+        compute=Compute(*(n or 0 for n in compute)) if any(compute) else None,
+        storage=Storage(*(n or 0 for n in storage)) if any(storage) else None,
+        gateway=settings.gateway,
+        witness=settings.witness,
+        tags=settings.tags,
     )
 
 

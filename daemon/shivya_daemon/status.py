@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
+from shivya_daemon.core.gossip.announcement import Profile
+from shivya_daemon.core.gossip.capabilities import Capabilities
 from shivya_daemon.core.gossip.resources import Resource
 from shivya_daemon.core.node import LinkView, Node, PeerView
 from shivya_daemon.services import ServiceView
@@ -22,12 +24,13 @@ class Judged:
     verdict: Verdict
 
 
-def peer_rows(peers: Iterable[PeerView]) -> tuple[PeerRow, ...]:
+def peer_rows(node: Node, peers: Iterable[PeerView]) -> tuple[PeerRow, ...]:
     """Return one row per live peer."""
+    profiles = {peer.id: node.profile(peer.id) or Profile() for peer in peers}
     return tuple(
         PeerRow(
             id=peer.id.hex(),
-            name=peer.name,
+            name=peer.name or profiles[peer.id].name,  # heartbeats, with names, come from linked peers only
             address=format_address(peer.address),
             rtt_seconds=peer.rtt,
             age_seconds=peer.age,
@@ -35,9 +38,24 @@ def peer_rows(peers: Iterable[PeerView]) -> tuple[PeerRow, ...]:
             queue=sum(load.queue for load in peer.services.values()),
             service_rate=sum(load.service_rate for load in peer.services.values()),
             free_energy=peer.free_energy,
+            capabilities=capability_row(profiles[peer.id].capabilities),
+            seeks=capability_row(profiles[peer.id].seeks),
         )
         for peer in peers
     )
+
+
+def capability_row(capabilities: Capabilities) -> dict[str, object]:
+    """Return what is there of a set of capabilities, in the words of the settings."""
+    compute, storage = capabilities.compute, capabilities.storage
+    row: dict[str, object] = {
+        "compute": None if compute is None else asdict(compute),
+        "storage": None if storage is None else asdict(storage),
+        "gateway": list(capabilities.gateway) or None,
+        "witness": capabilities.witness,
+        "tags": list(capabilities.tags) or None,
+    }
+    return {key: value for key, value in row.items() if value is not None}
 
 
 def link_rows(

@@ -45,3 +45,8 @@ class TelemetrySampler:
             memory=min(1.0, psutil.virtual_memory().percent / 100.0),
             network=network,
         )
+
+
+def machine() -> tuple[int, int]:
+    """Return the processor cores of this machine, and its memory in MiB."""
+    return psutil.cpu_count() or 1, psutil.virtual_memory().total // 2**20

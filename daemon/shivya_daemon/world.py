@@ -121,12 +121,15 @@ def survey(
             if other.node == own_id:
                 continue
             hearsay[other.node, peer.id] = other.inflow
-            low, high = sorted((peer.id, other.node))
-            links.setdefault((low, high), Link(low, high, None, None, 0.0))
+            ends = (peer.id, other.node) if peer.id < other.node else (other.node, peer.id)
+            if ends not in links:
+                links[ends] = Link(*ends, None, None, 0.0)
             age_there = age + other.age
-            seen = Vertex(other.node, other.queue, other.servers, other.service_rate, 0.0, age_there)
-            if other.node not in remote or seen.age < remote[other.node].age:
-                remote[other.node] = seen
+            known = remote.get(other.node)
+            if known is None or age_there < known.age:
+                remote[other.node] = Vertex(
+                    other.node, other.queue, other.servers, other.service_rate, 0.0, age_there
+                )
     offloads = hearsay | offloads  # what an end says itself counts
     own = Vertex(own_id, view.queue, view.servers, view.service_rate, view.arrival_rate, 0.0)
     others = [*direct.values(), *(v for key, v in remote.items() if key not in direct)]

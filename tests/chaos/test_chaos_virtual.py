@@ -120,7 +120,7 @@ def survive(seed: int, target_links: int = 6) -> Report:
             await split_brain(fleet, report)
             report.healed = await fleet.until(lambda: fleet.whole, 10.0)
             report.relinked = await fleet.until(lambda: fleet.linked, 18.0)  # less than a stated record lasts
-            await fleet.until(lambda: not disagreements(fleet.nodes, BOOKS), 1.0)
+            await fleet.until(lambda: not disagreements(fleet.nodes, BOOKS), 2.0)
             settle(fleet, report)
         await fleet.until(lambda: fleet.ledger.settled, 60.0)
         await look_up_all(fleet, report)

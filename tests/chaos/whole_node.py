@@ -192,14 +192,18 @@ def rotate(nodes: tuple[WholeNode, ...], service: str, rate: float) -> None:
 
 
 def disagreements(nodes: list[WholeNode], service: str) -> list[str]:
-    """Return the links of which two nodes know different numbers, though each hears both of their ends."""
-    said: dict[tuple[bytes, bytes], dict[float, str]] = {}
-    for whole in nodes:
-        heard = {whole.node.id, *whole.node.links}
-        for edge, verdict in whole.edges(service).items():
-            if heard.issuperset(edge):
-                said.setdefault(edge, {})[verdict.reported] = whole.name
-    return [f"{a.hex()[:8]}-{b.hex()[:8]}: {numbers}" for (a, b), numbers in said.items() if len(numbers) > 1]
+    """Return the links of which two nodes know different numbers, or one none, though both hear its ends."""
+    listed = {(whole.node.id, other) for whole in nodes for other in whole.node.links}
+    links = {(a, b) for a, b in listed if a < b and (b, a) in listed}
+    links |= {edge for whole in nodes for edge in whole.edges(service)}
+    found = []
+    for edge in links:
+        hearing = [whole for whole in nodes if {whole.node.id, *whole.node.links}.issuperset(edge)]
+        said = {whole.name: whole.edges(service).get(edge) for whole in hearing}
+        numbers = {name: None if verdict is None else verdict.reported for name, verdict in said.items()}
+        if len(set(numbers.values())) > 1 or None in numbers.values():
+            found.append(f"{edge[0].hex()[:8]}-{edge[1].hex()[:8]}: {numbers}")
+    return found
 
 
 def circulation(whole: WholeNode, service: str, value: Callable[[EdgeVerdict], float]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from shivya_daemon.core import frames
 from shivya_daemon.core.dht.operation import Operation
 from shivya_daemon.core.frames import FindNode, FindValue, FoundNodes, FoundValue, Peer, Ping, Pong, Store
+from shivya_daemon.net.memory import MemoryNetwork
 
 
 def ask(stage: Any, number: int, target: int) -> Operation[Peer]:
@@ -142,3 +143,20 @@ def test_the_own_load_of_pings_is_what_was_asked_for(stage: Any) -> None:
     stage.wait(30.0)
     pings = [to for data, to in stage.node.datagrams() if isinstance(frames.decode(data).payload, Ping)]
     assert max(pings.count(stage.address(n)) for n in range(20, 28)) <= 6
+
+
+def test_an_outage_too_short_for_the_links_does_not_cost_the_table() -> None:
+    """What questions unanswered in the outage threw out comes back as soon as the links are heard again."""
+    net = MemoryNetwork(seed=1)
+    nodes = net.spawn(3)
+    net.run(10.0)
+    net.partition([nodes[:1], nodes[1:]])
+    asked = [nodes[0].find(node.id) for node in nodes[1:]]
+    net.run(1.5)
+    assert [operation.result for operation in asked] == [None, None]
+    assert len(nodes[0].links) == 2
+    net.heal()
+    net.run(0.5)
+    again = [nodes[0].find(node.id) for node in nodes[1:]]
+    net.run_until(lambda: all(operation.done for operation in again), 5.0)
+    assert [operation.result and operation.result.id for operation in again] == [n.id for n in nodes[1:]]

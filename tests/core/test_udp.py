@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import sys
 from collections.abc import Callable
 
 import anyio
@@ -41,9 +42,9 @@ class Watch:
                 await self._changed.wait()
 
 
-def driver(watch: Watch | None = None, host: str = "127.0.0.1") -> UdpDriver:
+def driver(watch: Watch | None = None, host: str = "127.0.0.1", **options: int) -> UdpDriver:
     node = Node(Identity.generate(os.urandom), NodeSettings(), os.urandom, incarnation=1)
-    driven = UdpDriver(node, host, on_events=watch)
+    driven = UdpDriver(node, host, on_events=watch, **options)
     node.advertise((driven.address,))
     return driven
 
@@ -109,6 +110,44 @@ async def test_a_flood_of_noise_is_survived() -> None:
     drops = first.node.counters.drops
     assert sum(drops.get(reason, 0) for reason in ("unknown_type", "truncated", "trailing_bytes")) > 500
     assert first.node.members == {second.node.id}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what its queue had no room for")
+async def test_what_the_kernel_had_no_room_for_is_counted_once() -> None:
+    busy, peer = driver(receive_buffer=8192), driver()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(500):  # nobody reads yet
+            sender.sendto(b"noise", busy.address)
+    counters = busy.node.counters
+    peer.node.connect(busy.address, peer.now())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(busy.run)
+        tasks.start_soon(peer.run)
+        with anyio.fail_after(20):
+            while not counters.drops.get("kernel_queue_full"):
+                await anyio.sleep(0.01)
+        lost = counters.drops["kernel_queue_full"]
+        assert lost > 400
+        timers = counters.datagrams_sent + 20
+        with anyio.fail_after(20):
+            while counters.datagrams_sent < timers:
+                await anyio.sleep(0.01)
+        assert counters.drops["kernel_queue_full"] == lost, "the same ones are not counted again"
+        assert lost + counters.drops["unknown_type"] == 500
+        tasks.cancel_scope.cancel()
+
+
+async def test_where_the_kernel_does_not_tell_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shivya_daemon.net.udp._SO_MEMINFO", 9999)
+    watch = Watch()
+    first, second = driver(watch), driver()
+    second.node.connect(first.address, second.now())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first.run)
+        tasks.start_soon(second.run)
+        await watch.until(lambda: saw(watch, HeartbeatReceived))
+        tasks.cancel_scope.cancel()
+    assert "kernel_queue_full" not in first.node.counters.drops
 
 
 async def test_what_cannot_be_sent_is_counted_and_forgotten() -> None:

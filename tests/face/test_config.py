@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 from shivya import config
 
-from shivya_daemon.settings import DaemonSettings, LawSettings, SettingsError
+from shivya_daemon.settings import (
+    CAPABILITY_KEYS,
+    CapabilitySettings,
+    DaemonSettings,
+    LawSettings,
+    SettingsError,
+)
 
 
 def load(folder: Path, environ: dict[str, str] | None = None, **options):
@@ -84,10 +90,37 @@ def test_tui_default_gives_way_to_any_source(tmp_path, text, value):
 
 
 def test_every_setting_can_be_given():
-    settings = {f.name for f in fields(DaemonSettings)} - {"law"} | {
-        f"law.{f.name}" for f in fields(LawSettings)
-    }
+    settings = {f.name for f in fields(DaemonSettings)} - {"law", "capabilities", "seeks"}
+    settings |= {f"law.{f.name}" for f in fields(LawSettings)}
+    assert set(CAPABILITY_KEYS.values()) == {f.name for f in fields(CapabilitySettings)}
+    for table in ("capabilities", "capabilities.seeks"):
+        settings |= {f"{table}.{key}" for key in CAPABILITY_KEYS}
     assert set(config._KINDS) == settings
+
+
+def test_capabilities_merge_key_by_key(tmp_path):
+    user_file(
+        tmp_path,
+        '[capabilities]\ncompute = { cores = 4, memory_mb = 8192 }\ntags = ["site", "gpu"]\nwitness = 5\n',
+    )
+    project_file(
+        tmp_path,
+        '[capabilities]\ntags = []\ncompute.cores = 2\nseeks = { gateway = ["mqtt"] }\n'
+        "[capabilities.storage]\ncapacity_mb = 512000\niops = 2000\n",
+    )
+    settings = load(
+        tmp_path,
+        {"SHIVYA_CAPABILITIES_GATEWAY": "modbus, opc-ua", "SHIVYA_CAPABILITIES_SEEKS_COMPUTE_CORES": "8"},
+    )
+    assert settings.capabilities == CapabilitySettings(
+        cores=2,
+        memory_mb=8192,
+        capacity_mb=512000,
+        iops=2000,
+        gateway=("modbus", "opc-ua"),
+        witness=5,
+    )
+    assert settings.seeks == CapabilitySettings(cores=8, gateway=("mqtt",))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +142,31 @@ def test_every_setting_can_be_given():
         ("[law]\ngap = -1\n", ["law.gap must be greater than 0"]),
         ("[law]\nhop_limit = 1.5\n", ["law.hop_limit must be a whole number"]),
         ("port = \n", ["not valid TOML"]),
+        ("capabilities = 4\n", ["capabilities must be a table", "[capabilities]"]),
+        ("[capabilities]\ncpu = 4\n", ["'capabilities.cpu'", "capabilities.compute, capabilities.storage,"]),
+        ("[capabilities]\ncompute = 4\n", ["capabilities.compute must be a table"]),
+        (
+            "[capabilities]\ncompute = { threads = 4 }\n",
+            ["'capabilities.compute.threads'; known keys are capabilities.compute.cores,"],
+        ),
+        (
+            "[capabilities]\ncompute = { cores = 1.5 }\n",
+            ["capabilities.compute.cores must be a whole number"],
+        ),
+        (
+            "[capabilities]\ncompute.cores = 4294967296\n",
+            ["capabilities.compute.cores must be between 0 and"],
+        ),
+        ("[capabilities]\nwitness = -1\n", ["capabilities.witness must be between 0 and"]),
+        ("[capabilities]\nstorage.iops = 5\n", ["capabilities.storage.iops", "capacity_mb"]),
+        ("[capabilities]\ngateway = 'mqtt'\n", ["capabilities.gateway must be a list of names", "'mqtt'"]),
+        ("[capabilities]\ntags = [1]\n", ["capabilities.tags must be a list of names"]),
+        ("[capabilities]\ntags = ['two words']\n", ["capabilities.tags", "'two words'", "a-z A-Z"]),
+        ("[capabilities]\ntags = ['']\n", ["capabilities.tags", "1 to 24"]),
+        ("[capabilities]\ntags = ['a', 'a']\n", ["capabilities.tags", "each once"]),
+        (f"[capabilities]\ntags = {[str(n) for n in range(9)]}\n", ["capabilities.tags", "at most 8"]),
+        ("[capabilities.seeks]\ntags = ['é']\n", ["capabilities.seeks.tags", "'é'"]),
+        ("[capabilities.seeks]\nseeks = 1\n", ["unknown key 'capabilities.seeks.seeks'"]),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_with_file_and_key(tmp_path, text, parts):
@@ -128,6 +186,8 @@ def test_a_mistake_in_a_file_is_one_line_with_file_and_key(tmp_path, text, parts
         ({"SHIVYA_LAW_GAP": "inf"}, {}, ["SHIVYA_LAW_GAP must be a finite number"]),
         ({"SHIVYA_TUI": "maybe"}, {}, ["SHIVYA_TUI must be true or false"]),
         ({}, {"service_rate": "-3"}, ["--service-rate", "positive"]),
+        ({"SHIVYA_CAPABILITIES_WITNESS": "x"}, {}, ["SHIVYA_CAPABILITIES_WITNESS must be a whole number"]),
+        ({"SHIVYA_CAPABILITIES_TAGS": "a b"}, {}, ["SHIVYA_CAPABILITIES_TAGS", "'a b'"]),
         ({}, {"peers": "host"}, ["--peer", "'host'"]),
         ({}, {"peers": "host:0"}, ["--peer", "HOST:PORT"]),
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 from shivya import config
 from shivya.cli import main
+
+from shivya_daemon.settings import CapabilitySettings
 
 pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
@@ -36,15 +39,17 @@ def test_by_default_a_daemon_finds_what_was_made(tmp_path: Path) -> None:
 def test_every_setting_in_the_comments_is_one(tmp_path: Path) -> None:
     assert main(["init", "--dir", str(tmp_path / "new")]) == 0
     lines = (tmp_path / "new" / "shivya.toml").read_text().splitlines()
-    bare = [line.removeprefix("# ") if " = " in line and line.count("=") == 1 else "" for line in lines]
-    bare = [line if line and line.split(" ")[0].isidentifier() else "" for line in bare]
-    bare[lines.index("[law]")] = "[law]"
-    text = "\n".join(bare)
-    assert {"peers", "advertise", "name", "allow", "allow_file", "law"} <= set(tomllib.loads(text))
+    bare = [line.removeprefix("# ") for line in lines]
+    text = "\n".join(line for line in bare if re.match(r"\w+ = |\[", line))
+    document = tomllib.loads(text)
+    assert {"peers", "advertise", "name", "allow", "allow_file", "law"} <= set(document)
+    assert {"compute", "storage", "gateway", "tags", "witness", "seeks"} == set(document["capabilities"])
     (tmp_path / "new" / "all.toml").write_text(text)
     settings = config.load({}, config_file=tmp_path / "new" / "all.toml")
     assert settings.law.hop_limit == 8
     assert len(settings.peers) == 2
+    assert (settings.capabilities.cores, settings.capabilities.gateway) == (4, ("mqtt", "modbus"))
+    assert settings.seeks == CapabilitySettings(gateway=("opc-ua",), capacity_mb=64000)
 
 
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

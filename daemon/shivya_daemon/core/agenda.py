@@ -7,13 +7,14 @@ import math
 from shivya_daemon.core.beacon import Beacon, encode_beacon
 from shivya_daemon.core.chorus import Oscillator
 from shivya_daemon.core.dht.dht import Question
-from shivya_daemon.core.frames import GOSSIP, LINK, SIGNAL, Frame, Layered, ThermodynamicPush, encode
+from shivya_daemon.core.frames import GOSSIP, LINK, SIGNAL, Frame, Layered, Peer, ThermodynamicPush, encode
 from shivya_daemon.core.gossip.frames import encode_payload as encode_exchange
 from shivya_daemon.core.peering import Whereabouts
 from shivya_daemon.core.signals.frame import encode_payload as encode_signal
 from shivya_daemon.core.stack import Stack, as_payload
 
 _LATE_TIMER = 1.0  # seconds; a node that slept this long cannot judge who was silent
+_HEARD = 0.3  # seconds since a peer was heard, less than its questions take to fail, for it to be back
 _NEVER = float("inf")
 _AT_ONCE = float("-inf")
 
@@ -102,6 +103,7 @@ class Agenda:
             stack.lose(member.id, "silent", now)
         for node in late:
             stack.dht.failed(node, now)
+        self._restore(now)
         stack.wire.handle_timer(now)
         for address in stack.gossip.contact(now):
             stack.wire.connect(address, now)
@@ -116,6 +118,14 @@ class Agenda:
             self._meet(now)
         if stack.settings.wire == "open" and now >= self._push_at:
             self._push(now)
+
+    def _restore(self, now: float) -> None:
+        """Give the table back the linked peers that it lost in an outage too short for the links."""
+        stack = self._stack
+        for node in stack.links.established:
+            member = stack.members.get(node)
+            if member is not None and stack.dht.table.has_room(node) and now - member.last_seen < _HEARD:
+                stack.dht.joined(Peer(node, *member.address), now)
 
     def _meet(self, now: float) -> None:
         """Bring up one more live node while there are too few for gossip."""

@@ -15,6 +15,6 @@ class Counters:
     bytes_sent: int = 0
     drops: dict[str, int] = field(default_factory=dict)
 
-    def drop(self, reason: str) -> None:
-        """Count one drop."""
-        self.drops[reason] = self.drops.get(reason, 0) + 1
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count one drop, or several of the same kind."""
+        self.drops[reason] = self.drops.get(reason, 0) + count

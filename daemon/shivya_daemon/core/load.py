@@ -137,13 +137,15 @@ def decode_service(body: bytes, offset: int) -> tuple[ServiceLoad, int]:
     waiting, potential, slope, second_potential, second_slope = seconds
     if count > MAX_NEIGHBOURS or not (hop < count or hop == _SELF):
         raise DecodeError("bad_count")
+    end = offset + count * _NEIGHBOUR.size
+    if len(body) < end:
+        raise DecodeError("truncated")
     neighbours = []
-    for _ in range(count):
-        node, jobs, hosts, mu, age_ms, accepted, offload, inflow = unpack(_NEIGHBOUR, body, offset)
-        for rate_there in (mu, offload, inflow):
-            check(rate_there, MAX_RATE)
+    for node, jobs, hosts, mu, age_ms, accepted, offload, inflow in _NEIGHBOUR.iter_unpack(body[offset:end]):
+        if not (0 <= mu <= MAX_RATE and 0 <= offload <= MAX_RATE and 0 <= inflow <= MAX_RATE):
+            for rate_there in (mu, offload, inflow):
+                check(rate_there, MAX_RATE)  # says what is wrong
         neighbours.append(NeighbourLoad(node, jobs, hosts, mu, age_ms / 1000, accepted, offload, inflow))
-        offset += _NEIGHBOUR.size
     if len({entry.node for entry in neighbours}) != count:
         raise DecodeError("repeated_entry")
     next_hop = None if hop == _SELF else neighbours[hop].node
@@ -161,7 +163,7 @@ def decode_service(body: bytes, offset: int) -> tuple[ServiceLoad, int]:
         next_hop,
         tuple(neighbours),
     )
-    return load, offset
+    return load, end
 
 
 def encode_descriptor(entry: Descriptor) -> bytes:

@@ -257,6 +257,13 @@ class Node:
         members = self._stack.members
         return tuple(view(link, members.get(link.node), now) for link in self._stack.links.agreements)
 
+    def profile(self, node: bytes) -> Profile | None:
+        """Return what a known node announces of itself, this one's own among them."""
+        if node == self.id:
+            return self._stack.profile
+        state = self._stack.gossip.state(node)
+        return None if state is None else state.announcement.profile
+
     def resource_readings(self, resource: Resource, now: float) -> dict[bytes, Reading]:
         """Return what is known of a resource, by node; this node's own is the first."""
         stack = self._stack

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shivya_daemon.mind.machine import stacked
 from shivya_daemon.mind.observe import HostLoad, Observed, Observer
+from shivya_daemon.mind.packed import Packed, pack, unpack
 from shivya_daemon.mind.programs import Programs
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.verdict import EdgeVerdict, Verdict
@@ -25,9 +26,9 @@ from shivya_kernels.status import Status, describe
 CAPACITY = Capacity(vertices=64, edges=256, triangles=512, beliefs=8, program=32)
 
 
-def _tick(params: Params, state: State, observation: Observation) -> tuple[State, Info]:
-    ticked: tuple[State, Info] = step.step(params, state, observation)
-    return ticked
+def _tick(params: Params, state: State, observation: Observation) -> tuple[State, Packed]:
+    ticked, info = step.step(params, state, observation)
+    return ticked, pack(info)
 
 
 _compiled_tick = jax.jit(_tick, donate_argnums=1)  # the old state is never looked at again
@@ -87,8 +88,8 @@ class Law:
         if seen.moved is not None:
             thickness = _carry(np.asarray(service.state.thickness), seen.moved)
             service.state = replace(service.state, thickness=jnp.asarray(thickness))
-        service.state, info = _compiled_tick(self._params, service.state, seen.observation)
-        return _verdict(world, seen, jax.device_get(info))
+        service.state, packed = _compiled_tick(self._params, service.state, seen.observation)
+        return _verdict(world, seen, unpack(packed))
 
 
 def _carry(old: NDArray[Any], moved: NDArray[np.int32]) -> NDArray[Any]:

@@ -104,6 +104,11 @@ class RoutingTable:
         entry = self._buckets[index].get(node) if index >= 0 else None
         return None if entry is None else entry.peer
 
+    def has_room(self, node: bytes) -> bool:
+        """Whether a peer that is not in the table would be taken at once, as far as its bucket goes."""
+        index = self._index(node)
+        return index >= 0 and node not in self._buckets[index] and len(self._buckets[index]) < self._size
+
     def heard_at(self, node: bytes) -> float | None:
         """Return when an entry of the table was last heard; None for others."""
         index = self._index(node)
