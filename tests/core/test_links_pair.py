@@ -327,3 +327,17 @@ def test_events_that_nobody_fetches_are_bounded_and_counted() -> None:
         pair.run(9.0)
     assert len(pair.ends[A].events()) == 3
     assert pair.ends[A].events_lost >= 6
+
+
+def test_a_proposal_to_an_end_that_overslept_replaces_the_link_it_still_holds() -> None:
+    """The link died unnoticed while this end slept; the peer that asks anew is not put off with it."""
+    pair = up()
+    pair.silent.add(A)
+    pair.seeking.clear()
+    pair.run(2 * LinksSettings().dead_after)
+    assert pair.linked() == (True, False)
+    pair.silent.clear()
+    answer = pair.ask(A, Propose(Head(99, 5, 0), 1))
+    assert isinstance(answer, Accept)
+    assert pair.ends[A].established == ()
+    assert [agreement.id for agreement in pair.ends[A].agreements] == [99]

@@ -24,6 +24,7 @@ Wire = Literal["open", "secure"]
 
 _START = 10.0  # seconds without faults in which the mesh comes together
 _SETTLE = 10.0  # seconds after the last fault in which all must know all again
+_NEWS = 5.0  # seconds after the last fault in which the verdict on who was away may still come in
 _LINKING = 30.0  # further seconds in which the links must be what they should be
 _LOOK = 0.25  # seconds between two looks at the mesh
 _LOOKUP = 15.0  # seconds in which a lookup must be over
@@ -104,7 +105,9 @@ def run(plan: Plan) -> list[str]:
     network.run(max(0.0, start + plan.seconds - network.now))
     network.heal()
     network.loss = min(network.loss, _HARSH)
+    calm = network.now + _NEWS
     problems = _watch(network, lambda: torn(nodes), _SETTLE)
+    network.run(max(0.0, calm - network.now))
     network.on_events = departures = _Departures()
     problems += _watch(network, lambda: unlinked(network, nodes), _LINKING)
     problems += _lost(network, nodes) + departures.problems()
@@ -206,7 +209,8 @@ def _actions(
         case "jump":
             return every(network.jump, fault.amount), nothing
         case "move":
-            return each(network.move, True), nothing
+            # As a daemon does, which looks at its addresses each second.
+            return each(lambda node: node.advertise((network.move(node),)), True), nothing
         case "partition":
             return lambda: network.partition([struck, others]), network.heal
         case "cut":

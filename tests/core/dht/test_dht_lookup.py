@@ -129,6 +129,34 @@ def test_a_silent_candidate_is_asked_again_given_up_and_not_taken_again() -> Non
     assert stage.lookup.done and stage.lookup.closest == (peer(0x104),)
 
 
+def test_a_target_that_moved_is_asked_once_more_where_another_says_it_is() -> None:
+    old, new, third = peer(0x100), peer(0x100, "10.9.9.9"), peer(0x100, "10.9.9.10")
+    stage = Stage(0x100, [0x100, 0x102])
+    asked: list[Peer] = []
+    now = 0.0
+    while not stage.lookup.done:
+        for question in stage.asked(now):
+            asked.append(question.peer)
+            if question.peer == peer(0x102):
+                stage.answer(question, old, new)
+            elif question.peer == new:
+                stage.answer(question)
+        now += 0.05
+        assert now < 10.0
+    assert stage.lookup.found == new
+    assert asked.count(old) == stage.settings.attempts and asked.count(new) == 1
+    # Whoever invents ever new addresses gets one datagram sent to one of them.
+    stage = Stage(0x100, [0x102, 0x104])
+    asked, now = [], 0.0
+    while not stage.lookup.done:
+        for question in stage.asked(now):
+            asked.append(question.peer)
+            if question.peer in (peer(0x102), peer(0x104)):
+                stage.answer(question, old, new, third)
+        now += 0.05
+    assert {one for one in asked if one.id == old.id} == {old, third}
+
+
 def test_slow_candidates_do_not_hold_up_the_others() -> None:
     stage = Stage(0x100, [0x102, 0x104, 0x108, 0x1000])
     assert len(stage.asked(0.0)) == stage.settings.alpha

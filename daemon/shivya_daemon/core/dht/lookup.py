@@ -1,9 +1,10 @@
 """The iterative Kademlia lookup as a state machine: who to ask next, what the answers mean, when it is over.
 
-A candidate is asked one question, and what failed or answered is never taken again. Candidates that wait,
-those of one subnet and those that are asked in all are bounded, so a lookup ends for an absent target too,
-and against peers that invent new ones with every answer. The shortlist is the `width` nearest candidates that
-have not failed; the lookup is done when all of them answered, or the target did, or a value is found.
+A candidate is asked one question, and what failed or answered is never taken again, but that a silent one is
+tried once more where another peer says it is now. Candidates that wait, those of one subnet and those that
+are asked in all are bounded, so a lookup ends for an absent target too, and against peers that invent new
+ones with every answer. The shortlist is the `width` nearest candidates that have not failed; the lookup is
+done when all of them answered, or the target did, or a value is found.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class _Candidate:
     request: Request | None = None
     answered: bool = False
     failed: bool = False
+    elsewhere: Peer | None = None
+    """The same node at another address, as somebody named it."""
+    retried: bool = False
 
 
 class Lookup:
@@ -92,6 +96,7 @@ class Lookup:
         if isinstance(message, FoundValue) and message.value is not None:
             record = check(self.target, message.value)
             if record is None:
+                candidate.retried = True  # it is where it is, and lies
                 self._give_up(candidate)
                 return "bad_value"
             if self.record is None or record.rank() > self.record.rank():
@@ -173,7 +178,14 @@ class Lookup:
 
     def _consider(self, peer: Peer) -> None:
         """Take a peer that another one named, unless its subnet has its share already."""
-        if peer.id in self._candidates or peer.id == self._own:
+        known = self._candidates.get(peer.id)
+        if known is not None:
+            if peer != known.peer and not (known.answered or known.retried):
+                known.elsewhere = peer
+                if known.failed:
+                    self._retry(known)
+            return
+        if peer.id == self._own:
             return
         if not self._counted:  # put off until somebody is named, which most lookups of values never see
             self._counted = True
@@ -208,6 +220,16 @@ class Lookup:
         candidate.failed = True
         if self._counted:
             self._subnets.remove(candidate.peer.host)
+        self._retry(candidate)
+
+    def _retry(self, candidate: _Candidate) -> None:
+        """Have it asked at its other address, if it has one and was not before: it may have moved."""
+        if candidate.elsewhere is None or candidate.retried:
+            return
+        candidate.peer, candidate.request = candidate.elsewhere, None
+        candidate.failed, candidate.retried = False, True
+        if self._counted:
+            self._subnets.add(candidate.peer.host)
 
     def _finish(self, now: float) -> None:
         self.done = True

@@ -21,9 +21,13 @@ class Acceptor:
         random = False
         if known is not None:
             if self._stands(known, frame):
-                return [] if known.phase is Phase.PROPOSED else known.challenge(now)
-            random = known.random and known.phase is Phase.PROPOSED
-            self._supersede(known, now)
+                frames = [] if known.phase is Phase.PROPOSED else known.challenge(now)
+                book.settle(known, now)
+                if known.ended is None:
+                    return frames
+            else:
+                random = known.random and known.phase is Phase.PROPOSED
+                self._supersede(known, now)
         reason = self._objection(node, frame, now)
         head = book.stance.head(frame.head.agreement)
         if reason is not None:
