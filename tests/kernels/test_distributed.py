@@ -25,7 +25,7 @@ from shivya_kernels.complex import Capacity, SimplicialComplex
 
 CAPACITY = Capacity(8, 16, 16)
 PROCESSES, DEVICES_EACH, FLEETS, TICKS = 2, 2, 8, 3
-PATIENCE = 200.0
+PATIENCE = 400.0
 """Seconds until processes that should have met long ago are ended."""
 
 
