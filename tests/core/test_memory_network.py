@@ -315,3 +315,12 @@ def test_an_address_is_given_once() -> None:
     first, second = net.spawn(2)
     with pytest.raises(ValueError, match="is the address of another node"):
         net.join(second, net.address(first))
+
+
+def test_a_node_that_spins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = MemoryNetwork(seed=12)
+    nodes = net.spawn(2)
+    net.run(1.0)
+    monkeypatch.setattr(nodes[1], "next_deadline", lambda: 1.0)
+    with pytest.raises(RuntimeError, match="n1 has a deadline that never passes"):
+        net.run(1.0)

@@ -21,6 +21,7 @@ from shivya_daemon.core.settings import Address
 
 PORT = 8085
 _HELD = 1024  # datagrams that the socket of a paused node keeps
+_MAX_SPINS = 1000
 _REORDER_FACTOR = 4.0  # a reordered datagram is overtaken for up to this many longest delays
 
 
@@ -42,6 +43,9 @@ class _Host:
     address: Address
     timer: float | None = None
     """When its timer is armed for, in network time; older timers in the heap are void."""
+    woken_at: float | None = None
+    spins: int = 0
+    """How often its timer ran at `woken_at`."""
     up: bool = True
     group: int = 0
     rate: float = 1.0
@@ -291,6 +295,11 @@ class MemoryNetwork:
             if not host.up or host.timer != time:
                 return
             host.timer = None
+            host.spins = host.spins + 1 if host.woken_at == self.now else 0
+            host.woken_at = self.now
+            if host.spins > _MAX_SPINS:
+                name = host.node.settings.name
+                raise RuntimeError(f"node {name} has a deadline that never passes: it spins at {self.now} s")
             host.node.handle_timer(host.clock(self.now))
         elif not host.up:
             self.stats.dropped += 1

@@ -173,3 +173,11 @@ def test_a_quiet_group_comes_to_rest(group: Any) -> None:
     before = mesh.messages
     mesh.run(100.0)
     assert mesh.messages - before < 20 * 50, "under half a message per node and second"
+
+
+def test_a_refresh_waits_for_its_next_turn_while_lookups_queue(group: Any) -> None:
+    mesh = group(12, settings=DhtSettings(max_running=1, bucket_pause=0.5))
+    mesh.spawn(20)
+    for _ in range(20):
+        mesh.run(0.5)
+        mesh.settle([mesh.find(0, mesh.random.randbytes(20)) for _ in range(20)])

@@ -88,9 +88,10 @@ class Upkeep:
             self._refresh_at = now + self._jitter(self._pause)
             self._pause = min(4 * self._pause, self._settings.refresh_interval)
             self._runner.find(self._own, self._look_around)
-        if self._buckets and now >= self._bucket_at and not self._runner.congested:
+        if self._buckets and now >= self._bucket_at:
             self._bucket_at = now + self._jitter(self._settings.bucket_pause)
-            self._refresh_bucket(self._buckets.popleft())
+            if not self._runner.congested:  # else with the next pause: a deadline in the past would spin
+                self._refresh_bucket(self._buckets.popleft())
         if self._chores and now >= self._chore_at:
             self._chore_at = now + 1.0 / self._settings.chore_rate
             if not self._runner.congested:
