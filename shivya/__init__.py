@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from shivya.version import __version__
 
 if TYPE_CHECKING:
+    from shivya import experiments as experiments
     from shivya.client import Client as Client
     from shivya.client import Peer as Peer
     from shivya.proxy import EdgeRecommendation as EdgeRecommendation
@@ -23,10 +24,12 @@ _EXPORTS = {
     "WorkloadMeshProxy": "shivya.proxy",
 }
 
-__all__ = ["Client", "EdgeRecommendation", "Peer", "WorkloadMeshProxy", "__version__"]
+__all__ = ["Client", "EdgeRecommendation", "Peer", "WorkloadMeshProxy", "__version__", "experiments"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "experiments":
+        return importlib.import_module("shivya.experiments")
     if name in _EXPORTS:
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module 'shivya' has no attribute {name!r}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from shivya import commands, mesh_commands
+from shivya import commands, mesh_commands, simulate
 from shivya.errors import CommandError, ExitCode
 from shivya.version import __version__
 from shivya_daemon.views.words import plain
@@ -215,6 +215,32 @@ def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:
     replay.add_argument("file", metavar="FILE", type=Path, help="what shivya daemon --record wrote")
     _choose_json(replay)
 
+    fleets = _command(
+        verbs,
+        "simulate",
+        simulate.simulate,
+        example="shivya simulate --nodes 64 --load .5,.85 --laws sed,shivya,oracle --seeds 3 --plot p99.svg",
+    )
+    fleets.add_argument(
+        "file", metavar="SCENARIO.toml", nargs="?", type=Path, help="the fleet, its load and its faults"
+    )
+    fleets.add_argument("--nodes", type=_counting, help="nodes of each fleet (default 64)")
+    fleets.add_argument("--seconds", type=_positive, help="measured time, after the warm-up (default 60)")
+    fleets.add_argument(
+        "--load", type=_positives, help="arrivals over service rate, one or several by commas (default .85)"
+    )
+    fleets.add_argument(
+        "--laws",
+        type=_names,
+        default=["none", "sed", "shivya", "oracle"],
+        help="laws by commas (default none,sed,shivya,oracle): " + ", ".join(simulate.LAWS),
+    )
+    fleets.add_argument("--seeds", type=_counting, default=3, help="fleets per law and load (default 3)")
+    fleets.add_argument("--seed0", type=_whole, default=0, metavar="K", help="the first seed (default 0)")
+    fleets.add_argument("--csv", metavar="FILE", type=Path, help="write the rows to a file, too")
+    fleets.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw p99 of every law to a file, too")
+    _choose_json(fleets)
+
     demo = _command(verbs, "demo", commands.demo, example="shivya demo --nodes 5 --seconds 30 --kill")
     demo.add_argument("--nodes", type=_counting, default=5, help="daemons to start (default 5)")
     demo.add_argument("--seconds", type=_positive, default=30.0, help="length of each phase (default 30)")
@@ -261,3 +287,11 @@ def _not_negative(text: str) -> float:
     if not 0 <= (value := _number(text)) < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
     return value
+
+
+def _positives(text: str) -> list[float]:
+    return [_positive(part) for part in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")

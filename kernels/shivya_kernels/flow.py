@@ -104,6 +104,71 @@ def tail_time(
 
 
 @jax.jit
+def residual_time(
+    elapsed: Float[ArrayLike, "*S"], rate: Float[ArrayLike, "*S"], kappa: Float[ArrayLike, ""] = 0.3
+) -> Float[Array, "*S"]:
+    """Expected time until a job in service is done, seconds: 1 / rate, or `kappa` of its time so far if more.
+
+    `elapsed` seconds of service so far, at a server of `rate` jobs/s. A job that takes long goes on for long
+    where sizes vary much; with exponential sizes the second term hardly ever matters.
+    """
+    elapsed, rate = as_float(elapsed), as_float(rate)
+    return jnp.maximum(1 / rate, kappa * elapsed)
+
+
+@jax.jit
+def measured_rate(
+    completions: Float[ArrayLike, "*V"],
+    busy_seconds: Float[ArrayLike, "*V"],
+    nominal_rate: Float[ArrayLike, "*V"],
+    prior_jobs: Float[ArrayLike, ""] = 10.0,
+) -> Float[Array, "*V"]:
+    """Jobs done over busy time, jobs/s, beside `prior_jobs` that took as long as the nominal rate says."""
+    completions, busy_seconds = as_float(completions), as_float(busy_seconds)
+    return (completions + prior_jobs) / (busy_seconds + prior_jobs / as_float(nominal_rate))
+
+
+@jax.jit
+def forecast(
+    age: Float[ArrayLike, "*V"],
+    net_arrivals: Float[ArrayLike, "*V"],
+    own_rate: Float[ArrayLike, "*V"],
+    service_rate: Float[ArrayLike, "*V"],
+    hop_cost: Float[ArrayLike, "*V"],
+    gain: Float[ArrayLike, ""] = 0.5,
+    fade: Float[ArrayLike, ""] = 0.4,
+    share: Float[ArrayLike, ""] = 0.5,
+) -> Float[Array, "*V"]:
+    """By how much a vertex's potential has changed since its heartbeat of `age` seconds, seconds.
+
+    `net_arrivals` is the rate of jobs that it accepts, as advertised, `own_rate` the part of it sent from
+    here (which jobs under way price already), against `service_rate`. The forecast is trusted by `gain`, less
+    the older it is, not at all at age `fade`, and falls by at most `share` of `hop_cost` (hop + gap): with a
+    share below 1 no cycle of phantom gains can sustain itself.
+    """
+    age, rate, cost = as_float(age), as_float(service_rate), as_float(hop_cost)
+    others = jnp.maximum(as_float(net_arrivals) - own_rate, 0)
+    growth = jnp.clip((others - rate) / rate, -1, 1)
+    return jnp.maximum(gain * age * jnp.maximum(1 - age / fade, 0) * growth, -as_float(share) * cost)
+
+
+@jax.jit
+def priced(
+    potential: Float[ArrayLike, "*V"],
+    slope: Float[ArrayLike, "*V"],
+    own_sent: Float[ArrayLike, "*V"],
+    service_rate: Float[ArrayLike, "*V"],
+    drift: Float[ArrayLike, "*V"] = 0.0,
+) -> Float[Array, "*V"]:
+    """A vertex's potential with the jobs under way to it priced in, and its forecast change, seconds.
+
+    Never below the time of one service there, unless the price was.
+    """
+    price = as_float(potential) + as_float(own_sent) * as_float(slope)
+    return jnp.maximum(price + drift, jnp.minimum(price, 1 / as_float(service_rate)))
+
+
+@jax.jit
 def placement(
     waiting: Float[ArrayLike, ""],
     own_service_rate: Float[ArrayLike, ""],
@@ -134,8 +199,7 @@ def placement(
         as_float,
         (waiting, own_service_rate, queue, servers, potential, slope, own_sent, service_rate, hop),
     )
-    priced = potential + sent * slope
-    view = jnp.maximum(priced + drift, jnp.minimum(priced, 1 / rates))
+    view = priced(potential, slope, sent, rates, drift)
     reach = jnp.where(candidate, view + hop + gap, jnp.inf)
     slope = jnp.where(candidate, jnp.maximum(slope, LEAST_SLOPE), 1)
     idle = jnp.maximum(slots - held, 0)

@@ -203,3 +203,16 @@ def test_two_hundred_nodes_stay_within_their_share_of_the_network() -> None:
     assert sum(rates) / 200 < 25_000.0
     assert rates[-1] < 50_000.0
     assert together(nodes) and reached(nodes) == 200
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(0, 1000, 50))
+def test_no_seed_of_a_thousand_isolates_a_node(first: int) -> None:
+    """On the open wire, as discovery and links are the same on both; a failure names its seed."""
+    for seed in range(first, first + 50):
+        net = MemoryNetwork(seed, loss=0.15, delay=(0.005, 0.05), settings=NodeSettings(wire="open"))
+        nodes = net.spawn(50)
+        assert await_(net, lambda nodes=nodes: together(nodes), 15.0), seed
+        net.run(15.0 - net.now)
+        assert reached(nodes) == 50, seed

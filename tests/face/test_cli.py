@@ -314,7 +314,9 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"shivya {__version__}\n"
 
 
-COMMANDS = ("daemon", "start", "status", "peers", "settle", "report", "offload", "reconcile", "demo")
+COMMANDS = (
+    *("daemon", "start", "status", "peers", "settle", "report", "offload", "reconcile", "simulate", "demo"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

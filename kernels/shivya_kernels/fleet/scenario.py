@@ -106,6 +106,8 @@ class Scenario:
         wanted = self.nodes if self.shares is None else len(self.shares)
         if len(self.rates) != wanted:
             raise ValueError(f"rates has {len(self.rates)} entries, needs {wanted}")
+        if self.crash is not None and self.partition is not None:
+            raise ValueError("crash and partition cannot be combined: simulate one after the other")
         if self.end > 2000:
             raise ValueError("warm_up + seconds + drain must stay below 2000 s (32-bit microseconds)")
 

@@ -1,0 +1,26 @@
+"""Fleets simulated: the laws of load sharing compared on the same jobs, under an honest information model.
+
+`simulate(worlds(scenario, seeds), "shivya")` runs one fleet per seed side by side.
+"""
+
+from __future__ import annotations
+
+from shivya_kernels.fleet.batch import rollout, simulate
+from shivya_kernels.fleet.laws import LAWS, Law, LocalView, Params
+from shivya_kernels.fleet.scenario import Outage, Scenario
+from shivya_kernels.fleet.trace import FleetTrace
+from shivya_kernels.fleet.world import World, worlds
+
+__all__ = [
+    "LAWS",
+    "FleetTrace",
+    "Law",
+    "LocalView",
+    "Outage",
+    "Params",
+    "Scenario",
+    "World",
+    "rollout",
+    "simulate",
+    "worlds",
+]

@@ -1,0 +1,89 @@
+"""Jobs and when they come: Poisson, bursts, a hotspot, or a recorded trace; drawn on the host."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shivya_kernels.fleet.scenario import MICROSECONDS, Scenario
+
+
+class Arrivals(NamedTuple):
+    """The jobs of one fleet, sorted by time."""
+
+    time: NDArray[np.int32]
+    """Microseconds."""
+    node: NDArray[np.int32]
+    size: NDArray[np.float32]
+    intensity: NDArray[np.float64]
+    """[N] mean arrivals per second at each node."""
+
+
+def draw_arrivals(scenario: Scenario, rng: np.random.Generator, rate: NDArray[np.float64]) -> Arrivals:
+    """All jobs until the horizon. Raises ValueError for a trace that does not fit the fleet."""
+    if scenario.arrivals is not None:
+        return _recorded(scenario, scenario.arrivals)
+    n = scenario.nodes
+    share = np.full(n, 1 / n)
+    if scenario.hotspot > 0 and n > 1:
+        share[:] = (1 - scenario.hotspot) / (n - 1)
+        share[rng.integers(n)] = scenario.hotspot
+    intensity = scenario.load * rate.sum() * share
+    times = [_one_node(scenario, rng, mean) for mean in intensity]
+    node = np.repeat(np.arange(n, dtype=np.int32), [len(t) for t in times])
+    time = np.concatenate(times)
+    size = _sizes(scenario, rng, len(time))
+    order = np.argsort(time, kind="stable")
+    return Arrivals(time[order], node[order], size[order], intensity)
+
+
+def _one_node(scenario: Scenario, rng: np.random.Generator, mean: float) -> NDArray[np.int32]:
+    """A Poisson process whose rate alternates (Markov-modulated), by inversion of its integrated rate."""
+    horizon = scenario.horizon
+    knots, level = [0.0], []
+    high, low, up, down = (
+        scenario.burst_high,
+        scenario.burst_low,
+        scenario.burst_seconds,
+        scenario.calm_seconds,
+    )
+    if scenario.bursts:
+        long_run = (high * up + low * down) / (up + down)
+        bursting = rng.random() < up / (up + down)
+        while knots[-1] < horizon:
+            knots.append(knots[-1] + rng.exponential(up if bursting else down))
+            level.append((high if bursting else low) / long_run)
+            bursting = not bursting
+    else:
+        knots, level = [0.0, horizon], [1.0]
+    integral = np.concatenate([[0.0], np.cumsum(np.diff(knots) * level)]) * mean
+    total = float(np.interp(horizon, knots, integral))
+    drawn = np.sort(rng.random(rng.poisson(total))) * total
+    time = np.ceil(np.interp(drawn, integral, knots) * MICROSECONDS)
+    return np.clip(time, 1, horizon * MICROSECONDS).astype(np.int32)
+
+
+def _sizes(scenario: Scenario, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    if scenario.sizes == "exponential":
+        drawn = rng.exponential(size=count)
+    elif scenario.sizes == "lognormal":
+        variance = np.log1p(scenario.size_variation)
+        drawn = rng.lognormal(-variance / 2, np.sqrt(variance), count)
+    else:
+        drawn = np.ones(count)
+    return drawn.astype(np.float32)
+
+
+def _recorded(scenario: Scenario, trace: tuple[tuple[int, float, float], ...]) -> Arrivals:
+    rows = np.array(trace, float).reshape(-1, 3)
+    node, time, size = rows[:, 0].astype(np.int32), rows[:, 1], rows[:, 2]
+    if len(rows) and (node.min() < 0 or node.max() >= scenario.nodes):
+        raise ValueError(f"arrivals name nodes outside 0..{scenario.nodes - 1}")
+    if len(rows) and not ((time >= 0).all() and (time <= scenario.horizon).all() and (size > 0).all()):
+        raise ValueError("arrivals need times from 0 to warm_up + seconds, and positive sizes")
+    order = np.argsort(time, kind="stable")
+    due = np.maximum(np.ceil(time[order] * MICROSECONDS), 1).astype(np.int32)
+    intensity = np.bincount(node, minlength=scenario.nodes) / scenario.horizon
+    return Arrivals(due, node[order], size[order].astype(np.float32), intensity)
