@@ -30,6 +30,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.__main__": ({"shivya.cli"}, set()),
     "shivya.cli": ({"shivya", *EDGE}, set()),
     "shivya.commands": ({"shivya", "shivya_daemon.app", "shivya_daemon.mind", *EDGE}, set()),
+    "shivya.arguments": (set(), set()),
+    "shivya.ledger_arguments": ({"shivya.arguments", "shivya.ledger_commands"}, set()),
+    "shivya.ledger_commands": (
+        {"shivya.commands", "shivya.config", "shivya.errors", "shivya.tables"}
+        | {"shivya_daemon.ledgers.audit", *EDGE},
+        set(),
+    ),
     "shivya.mesh_commands": ({"shivya", *EDGE}, set()),
     "shivya.init": ({"shivya.config", "shivya.errors", *EDGE}, set()),
     "shivya.doctor": (
@@ -72,6 +79,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_kernels"},
         {"jax", "jaxtyping", "numpy"},
     ),
+    "shivya_daemon.ledgers": (set(), set()),
+    "shivya_daemon.ledgers.audit": ({"shivya_daemon.ledgers.audit", "shivya_daemon.core"}, set()),
     "shivya_daemon.views": ({"shivya_daemon.views", "shivya_daemon.snapshot"}, {"rich"}),
     "shivya_daemon.snapshot": (set(), set()),
     "shivya_daemon.paths": (set(), set()),
