@@ -79,6 +79,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_kernels"},
         {"jax", "jaxtyping", "numpy"},
     ),
+    "shivya_daemon.journal": ({"shivya_daemon.core", "shivya_daemon.ledgers.audit"}, {"anyio"}),
     "shivya_daemon.ledgers": (set(), set()),
     "shivya_daemon.ledgers.audit": ({"shivya_daemon.ledgers.audit", "shivya_daemon.core"}, set()),
     "shivya_daemon.views": ({"shivya_daemon.views", "shivya_daemon.snapshot"}, {"rich"}),

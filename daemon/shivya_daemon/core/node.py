@@ -225,6 +225,10 @@ class Node:
         self._stack.gossip.publish(Key.RESOURCES, encode_resources(resources))
         self._stack.gradient.own = resources
 
+    def tell_ledger_head(self, checkpoint: bytes) -> None:
+        """Tell the fleet how far the audit ledger of this node goes; raises `EncodeError`."""
+        self._stack.gossip.publish(Key.LEDGER_HEAD, checkpoint)
+
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""
         self._gate.block(address)
