@@ -78,7 +78,7 @@ class Journal:
         after = self._witnessed.record(node)
         if after is not None and after.fork is not None and (before is None or before.fork is None):
             _log.error(
-                "node %s signed two ledgers of %d entries: one is rewritten", node.hex()[:8], told.size
+                "node %s signed two ledgers of %d entries", node.hex()[:8], told.size
             )
             evidence = [part.encode().hex() for part in after.fork]
             self.note("LEDGER_FORK", {"node": node.hex(), "size": told.size, "checkpoints": evidence})
