@@ -147,11 +147,12 @@ class Client:
             self._report_due = True
         self._link.wake()
 
-    def route(self, hops: int = 0) -> Peer | None:
+    def route(self, hops: int = 0, ahead: int | None = None) -> Peer | None:
         """Decide where a job that is here now should run: None for here, else the neighbour to send it to.
 
-        `hops` is the number of moves the job has made; one with 0 is counted as an arrival. The answer is
-        counted as obeyed: see `unsent` when a transfer fails.
+        `hops` is the number of moves the job has made; one with 0 is counted as an arrival. `ahead` is how
+        many of the waiting jobs it would have before it here (`shivya.waiting`), None for all of them. The
+        answer is counted as obeyed: see `unsent` when a transfer fails.
         """
         with self._lock:
             counts, table, queue = self._counts, self._table, self._queue
@@ -161,7 +162,9 @@ class Client:
             if table is not None and queue is not None:
                 rate = table.service_rate if self._rate is None else self._rate
                 elapsed = time.monotonic() - self._table_at
-                index = placement.place(table, queue, self._servers, rate, self._out, elapsed, hops)
+                index = placement.place(
+                    table, queue, self._servers, rate, self._out, elapsed, hops, ahead=ahead
+                )
                 if index is not None:
                     target = self._peers[index]
                     self._out[index] += 1

@@ -2,7 +2,8 @@
 
 A frame is `magic "SJ", version u8, kind u8, length u32, body`, big-endian. Both sides begin with HELLO; then
 the one that connected sends JOB frames and gets one ACK for each, in order. Everything is bounded; whatever
-does not parse exactly is a `FrameError`, and the connection is of no more use.
+does not parse exactly is a `FrameError`, and the connection is of no more use. A job travels with its age,
+not with a time of birth: clocks of nodes may differ.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ MAX_PAYLOAD = 64 * 1024
 MAX_NAME = 64
 MAX_HOPS = 65_535
 ID_BYTES = 16
+MAX_AGE = 1e9  # seconds
 
 HELLO, JOB, ACK = 1, 2, 3
 
 _MAGIC = b"SJ"
-_VERSION = 1
+_VERSION = 2
 _HEADER = struct.Struct(">2sBBI")
 _HELLO = struct.Struct(">QB")
-_JOB = struct.Struct(">16sQHB")
+_JOB = struct.Struct(">16sQHdB")
 _ACK = struct.Struct(">16sQBIddQ")
 _DUPLICATE, _REFUSED, _LOAD_KNOWN = 1, 2, 4
 _MAX_BODY = _JOB.size + MAX_NAME + MAX_PAYLOAD
@@ -41,6 +43,8 @@ class Job:
     payload: bytes
     hops: int = 0
     source: str = ""
+    age: float = 0.0
+    """Seconds since its birth, at the time at which it was handed to or came from a carrier."""
 
     def __post_init__(self) -> None:
         if len(self.id) != ID_BYTES:
@@ -49,6 +53,8 @@ class Job:
             raise ValueError(f"a payload has at most {MAX_PAYLOAD} bytes, not {len(self.payload)}")
         if not 0 <= self.hops <= MAX_HOPS:
             raise ValueError(f"hops must be from 0 to {MAX_HOPS}, not {self.hops}")
+        if not 0.0 <= self.age <= MAX_AGE:
+            raise ValueError(f"age must be from 0 to {MAX_AGE:g} seconds, not {self.age}")
         check_name("source", self.source)
 
 
@@ -98,7 +104,7 @@ def encode(frame: Frame) -> bytes:
         case Hello(incarnation, name):
             kind, body = HELLO, _HELLO.pack(incarnation, len(name)) + name.encode()
         case Delivery(move, job):
-            fixed = _JOB.pack(job.id, move, job.hops, len(job.source))
+            fixed = _JOB.pack(job.id, move, job.hops, job.age, len(job.source))
             kind, body = JOB, fixed + job.source.encode() + job.payload
         case Ack():
             queue, rate, potential = frame.load or (0, 0.0, 0.0)
@@ -131,9 +137,9 @@ def decode(kind: int, body: bytes) -> Frame:
                 incarnation, length = _HELLO.unpack_from(body)
                 return Hello(incarnation, _name(body[_HELLO.size :], length))
             case 2:
-                identity, move, hops, length = _JOB.unpack_from(body)
+                identity, move, hops, age, length = _JOB.unpack_from(body)
                 rest = body[_JOB.size :]
-                job = Job(identity, rest[length:], hops, _name(rest[:length], length))
+                job = Job(identity, rest[length:], hops, _name(rest[:length], length), age)
                 return Delivery(move, job)
             case 3:
                 identity, move, flags, queue, rate, potential, accepted = _ACK.unpack(body)

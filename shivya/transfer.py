@@ -22,6 +22,7 @@ from typing import Self, TypeVar
 from shivya.client import Client
 from shivya.job_channel import Channel
 from shivya.job_frames import (
+    MAX_AGE,
     MAX_HOPS,
     Ack,
     Delivery,
@@ -149,7 +150,7 @@ class Carrier:
             await self._server.wait_closed()
 
     async def send(self, address: str, job: Job) -> Receipt:
-        """Hand a job over; it arrives with one hop more.
+        """Hand a job over; it arrives with one hop more, and older by the time that this took here.
 
         Returns when the receiver has it. Raises `TransferFailed` when it surely has not, `TransferInDoubt`
         when that cannot be known.
@@ -157,12 +158,11 @@ class Carrier:
         if job.hops >= MAX_HOPS:
             raise TransferFailed(job, f"the job has made {job.hops} moves")
         channel = self._channel(address, job)
-        move = int.from_bytes(os.urandom(8))
-        frame = encode(Delivery(move, replace(job, hops=job.hops + 1)))
+        born = asyncio.get_running_loop().time() - job.age
         channel.users += 1
         try:
             async with channel.slots:
-                ack = await self._deliver(channel, move, frame, job)
+                ack = await self._deliver(channel, job, born)
         except TransferInDoubt:
             self._pass_on(job)
             raise
@@ -174,9 +174,10 @@ class Carrier:
         queue, rate, potential = ack.load or (None, None, None)
         return Receipt(queue, rate, potential, ack.accepted, ack.duplicate)
 
-    async def _deliver(self, channel: Channel, move: int, frame: bytes, job: Job) -> Ack:
+    async def _deliver(self, channel: Channel, job: Job, born: float) -> Ack:
         """Try one move until it is acknowledged, surely failed, or in doubt for too long."""
         loop = asyncio.get_running_loop()
+        move = int.from_bytes(os.urandom(8))
         deadline = loop.time() + self._patience
         reached: int | None = None
         pause = _FIRST_PAUSE
@@ -188,7 +189,9 @@ class Carrier:
                     if reached not in (None, connection.incarnation):
                         raise TransferInDoubt(job, "the receiver restarted before it acknowledged the job")
                     reached = connection.incarnation
-                    return await connection.request(move, frame)
+                    age = min(loop.time() - born, MAX_AGE)
+                    delivery = Delivery(move, replace(job, hops=job.hops + 1, age=age))
+                    return await connection.request(move, encode(delivery))
             except (OSError, FrameError) as error:
                 if connection is not None:
                     connection.close()

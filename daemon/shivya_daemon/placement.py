@@ -84,17 +84,27 @@ def view(neighbour: Neighbour, out: int) -> float:
 
 
 def place(
-    table: Table, queue: int, servers: int, rate: float, out: Sequence[int], elapsed: float, hops: int
+    table: Table,
+    queue: int,
+    servers: int,
+    rate: float,
+    out: Sequence[int],
+    elapsed: float,
+    hops: int,
+    *,
+    ahead: int | None = None,
 ) -> int | None:
     """Index of the neighbour that should run a job which is here now, or None to keep it.
 
     `queue`, `servers`, `rate` are this node's; `out` is per neighbour; `elapsed` is the time since the table
-    was written; `hops` the moves that the job has made. Ties keep the job, then take the lowest index. A node
-    that drains keeps a job only if no neighbour can take it.
+    was written; `hops` the moves that the job has made; `ahead` the waiting jobs that it would have before it
+    here, None for all of them. Ties keep the job, then take the lowest index. A node that drains keeps a job
+    only if no neighbour can take it.
     """
     if hops >= table.hop_limit or (queue < servers and not table.draining):
         return None
-    best, least = None, math.inf if table.draining else waiting_time(queue, servers, rate)
+    before = queue if ahead is None else min(queue, servers + ahead)
+    best, least = None, math.inf if table.draining else waiting_time(before, servers, rate)
     limit, gap = table.stale_after - elapsed, table.gap
     for index, neighbour in enumerate(table.neighbours):
         if neighbour.age <= limit and neighbour.service_rate > 0.0:

@@ -26,7 +26,7 @@ class Holder(Protocol):
     def take(self, task: Task) -> None:
         """A job that another worker handed over."""
 
-    def keep(self, task: Task) -> None:
+    def keep(self, task: Task, born: float) -> None:
         """A job that could not be handed over."""
 
 
@@ -74,12 +74,15 @@ class Exchange:
         """A job was served here."""
         self._mesh.done()
 
-    def pass_on(self, task: Task) -> bool:
-        """Ask where a job that is here now should run; True when it is on its way there."""
-        peer = self._mesh.route(hops=task.hops)
+    def pass_on(self, task: Task, born: float, ahead: int) -> bool:
+        """Ask where a job that is here now should run; True when it is on its way there.
+
+        Here it would have `ahead` waiting jobs before it.
+        """
+        peer = self._mesh.route(hops=task.hops, ahead=ahead)
         if peer is None:
             return False
-        self._send(task, peer)
+        self._send(task, born, peer)
         return True
 
     def hand_over(self, server: Server) -> None:
@@ -87,35 +90,36 @@ class Exchange:
         self._mesh.report(queue=server.held)
         for peer, count in self._mesh.handover():
             for left in range(count, 0, -1):
-                task = server.take_last()
-                if task is None:
+                taken = server.take_middle()
+                if taken is None:
                     self._mesh.unsent(peer, left)
                     break
-                self._send(task, peer)
+                self._send(*taken, peer)
 
-    def _send(self, task: Task, peer: Peer) -> None:
+    def _send(self, task: Task, born: float, peer: Peer) -> None:
         if peer.address is None or len(self._sending) >= MAX_SENDING:
-            self._came_back(task, peer)
+            self._came_back(task, born, peer)
             return
-        sending = asyncio.create_task(self._hand_to(task, peer, peer.address))
+        sending = asyncio.create_task(self._hand_to(task, born, peer, peer.address))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
 
-    async def _hand_to(self, task: Task, peer: Peer, address: str) -> None:
+    async def _hand_to(self, task: Task, born: float, peer: Peer, address: str) -> None:
         sure = True
+        age = asyncio.get_running_loop().time() - born
         try:
-            await self._carrier.send(address, Job(task.attempt_id, task.payload, task.hops))
+            await self._carrier.send(address, Job(task.attempt_id, task.payload, task.hops, age=age))
         except TransferFailed:
-            self._came_back(task, peer)
+            self._came_back(task, born, peer)
             return
         except TransferInDoubt:
             sure = False  # the generator knows who is alive, and decides
         self._tell(Moved(task.id, task.attempt, task.hops + 1, address, sure))
 
-    def _came_back(self, task: Task, peer: Peer) -> None:
+    def _came_back(self, task: Task, born: float, peer: Peer) -> None:
         self._mesh.unsent(peer)
-        self._holder.keep(task)
+        self._holder.keep(task, born)
 
     def _on_job(self, job: Job, source: str) -> None:
         # Raises what is no task of ours; the carrier then refuses it.
-        self._holder.take(Task.from_transfer(job.id, job.payload, job.hops))
+        self._holder.take(Task.from_transfer(job.id, job.payload, job.hops, job.age))

@@ -44,12 +44,13 @@ class Worker:
         self._seen[hand_over] = None
         if len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
-        if self.exchange is None or not self.exchange.pass_on(task):
-            self.keep(task)
+        born = asyncio.get_running_loop().time() - task.age
+        if self.exchange is None or not self.exchange.pass_on(task, born, self._server.ahead(born)):
+            self.keep(task, born)
 
-    def keep(self, task: Task) -> None:
-        """Serve a job here, after all that wait already."""
-        self._server.add(task)
+    def keep(self, task: Task, born: float) -> None:
+        """Serve a job here, after all that were born before it."""
+        self._server.add(task, born)
 
     async def serve(self) -> None:
         """Serve jobs until cancelled."""

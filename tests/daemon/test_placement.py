@@ -77,6 +77,14 @@ def test_the_least_cost_wins_and_ties_take_the_lowest_index() -> None:
     assert place(table(row(1), row(2)), 20) == 0
 
 
+def test_only_the_jobs_ahead_by_birth_delay_one_that_came_from_elsewhere() -> None:
+    known, out = table(row(potential=0.1)), [0]
+    for ahead in range(12):
+        stays = placement.place(known, 10, 1, 20.0, out, 0.0, 1, ahead=ahead) is None
+        assert stays == (placement.waiting_time(min(10, ahead + 1), 1, 20.0) <= 0.1 + 0.001 + 0.05)
+    assert placement.place(known, 10, 1, 20.0, out, 0.0, 1, ahead=99) == place(known, 10)
+
+
 def test_a_job_stays_unless_the_gain_exceeds_the_gap() -> None:
     even = placement.waiting_time(7, 1, 20.0) - 0.05 - 0.25
     assert place(table(row(potential=even + 1e-9, hop=0.25)), 7) is None

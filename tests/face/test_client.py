@@ -137,6 +137,12 @@ def test_jobs_go_where_they_wait_least_and_are_counted(bench: Bench) -> None:
     assert (view.address, view.sent, view.queue) == ("127.0.0.1:7009", {B: 2}, 5)
 
 
+def test_a_job_born_earlier_than_those_that_wait_has_less_to_wait_for(bench: Bench) -> None:
+    bench.client.report(3)  # last in line it would wait .2 here, first .1; b costs .101
+    assert bench.client.route(hops=1, ahead=0) is None
+    assert bench.client.route(hops=1, ahead=3) == Peer(B.hex(), "b", "127.0.0.1:7000")
+
+
 def test_before_the_first_report_everything_stays(bench: Bench) -> None:
     assert [bench.client.route() for _ in range(50)] == [None] * 50
     assert bench.client.load() is None
