@@ -135,6 +135,7 @@ def neighbourhood() -> Observation:
         own_sent=jnp.round(per_vertex(0, 3)),
         live=jnp.asarray(vertices),
         hop=per_vertex(0.001, 0.01),
+        overrun=empty.overrun,
         rtt=per_edge(0.001, 0.02),
         bandwidth=empty.bandwidth,
         remote_conductance=per_edge(0.5, 1),

@@ -45,7 +45,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.errors": (set(), set()),
     "shivya.tables": ({"shivya_daemon.views.words"}, set()),
     "shivya.config": ({"shivya_daemon.settings"}, set()),
-    "shivya.client": ({"shivya.daemon_link", "shivya_daemon.placement", "shivya_daemon.paths"}, set()),
+    "shivya.client": (
+        {"shivya.daemon_link", "shivya_daemon.placement", "shivya_daemon.in_service", "shivya_daemon.paths"},
+        set(),
+    ),
     "shivya.daemon_link": ({"shivya_daemon.placement"}, set()),
     "shivya.waiting": (set(), set()),
     "shivya.transfer": ({"shivya.job_channel", "shivya.job_frames", "shivya.client"}, set()),
@@ -77,6 +80,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.snapshot": (set(), set()),
     "shivya_daemon.paths": (set(), set()),
     "shivya_daemon.placement": (set(), set()),
+    "shivya_daemon.in_service": ({"shivya_daemon.placement"}, set()),
     "shivya_daemon.rates": (set(), set()),
     "shivya_daemon.logs": (set(), set()),
     "shivya_daemon.telemetry": (set(), {"psutil"}),
@@ -96,7 +100,15 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.status", "shivya_daemon.telemetry"},
         set(),
     ),
-    "shivya_daemon.services": ({"shivya_daemon.rates", "shivya_daemon.settings"}, set()),
+    "shivya_daemon.services": (
+        {
+            "shivya_daemon.rates",
+            "shivya_daemon.settings",
+            "shivya_daemon.placement",
+            "shivya_daemon.in_service",
+        },
+        set(),
+    ),
     "shivya_daemon.commands": (
         {"shivya_daemon.placement", "shivya_daemon.services", "shivya_daemon.settings"}
         | {"shivya_daemon.line", "shivya_daemon.mesh_verbs"},

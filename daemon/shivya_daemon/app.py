@@ -116,7 +116,7 @@ class Daemon:
         self._peers = tuple(peers)
         self._announced = announced(self._driver.address, settings.advertise, peers)
         self._node.advertise(self._announced)
-        book = ServiceBook(settings.service_rate)
+        book = ServiceBook(settings.service_rate, settings.law)
         place = Place(state_directory(settings), self._driver.address, None if allow is None else len(allow))
         self._operations = NodeOperations(self._node, book, settings, place, time.monotonic)
         for address in peers:

@@ -64,18 +64,35 @@ class Table:
     neighbours: tuple[Neighbour, ...]
     draining: bool = False
     """This node is about to stop: whatever a neighbour can take goes there."""
+    kappa: float = 0.0
+    """Share of the time for which a job has run that it is expected to run on."""
 
 
-def waiting_time(queue: int, servers: int, rate: float) -> float:
-    """Expected time in system of a job that arrives now; `rate` is the node's total."""
+def waiting_time(queue: int, servers: int, rate: float, overrun: float = 0.0) -> float:
+    """Expected time in system of a job that arrives now; `rate` is the node's total.
+
+    `overrun` is by how much the next server to be free takes longer for it than 1 / `rate`.
+    """
     if rate <= 0.0:
         return math.inf
-    return (max(0, queue + 1 - servers) + servers) / rate
+    return (max(0, queue + 1 - servers) + servers) / rate + (overrun if queue >= servers else 0.0)
 
 
-def tail_time(queue: int, servers: int, rate: float) -> float:
+def tail_time(queue: int, servers: int, rate: float, overrun: float = 0.0) -> float:
     """Expected time in system of the last job already held; 0 when there is none."""
-    return waiting_time(queue - 1, servers, rate) if queue > 0 else 0.0
+    if queue <= 0:
+        return 0.0
+    return waiting_time(queue - 1, servers, rate) + (overrun if queue >= servers else 0.0)
+
+
+def residual_time(elapsed: float, rate: float, kappa: float) -> float:
+    """Expected time until a job in service is done: 1 / `rate`, or `kappa` of its time so far if more."""
+    return max(1 / rate, kappa * elapsed)
+
+
+def measured_rate(completions: float, busy_seconds: float, nominal_rate: float, prior_jobs: float) -> float:
+    """Jobs done over busy time, beside `prior_jobs` that took as long as the nominal rate says."""
+    return (completions + prior_jobs) / (busy_seconds + prior_jobs / nominal_rate)
 
 
 def view(neighbour: Neighbour, out: int) -> float:
@@ -92,19 +109,20 @@ def place(
     elapsed: float,
     hops: int,
     *,
+    overrun: float = 0.0,
     ahead: int | None = None,
 ) -> int | None:
     """Index of the neighbour that should run a job which is here now, or None to keep it.
 
-    `queue`, `servers`, `rate` are this node's; `out` is per neighbour; `elapsed` is the time since the table
-    was written; `hops` the moves that the job has made; `ahead` the waiting jobs that it would have before it
-    here, None for all of them. Ties keep the job, then take the lowest index. A node that drains keeps a job
-    only if no neighbour can take it.
+    `queue`, `servers`, `rate`, `overrun` are this node's; `out` is per neighbour; `elapsed` is the time since
+    the table was written; `hops` the moves that the job has made; `ahead` the waiting jobs that it would have
+    before it here, None for all of them. Ties keep the job, then take the lowest index. A node that drains
+    keeps a job only if no neighbour can take it.
     """
     if hops >= table.hop_limit or (queue < servers and not table.draining):
         return None
     before = queue if ahead is None else min(queue, servers + ahead)
-    best, least = None, math.inf if table.draining else waiting_time(before, servers, rate)
+    best, least = None, math.inf if table.draining else waiting_time(before, servers, rate, overrun)
     limit, gap = table.stale_after - elapsed, table.gap
     for index, neighbour in enumerate(table.neighbours):
         if neighbour.age <= limit and neighbour.service_rate > 0.0:
@@ -115,7 +133,14 @@ def place(
 
 
 def own_potential(
-    table: Table, queue: int, servers: int, rate: float, out: Sequence[int], elapsed: float
+    table: Table,
+    queue: int,
+    servers: int,
+    rate: float,
+    out: Sequence[int],
+    elapsed: float,
+    *,
+    overrun: float = 0.0,
 ) -> float:
     """Potential W of this node: its own waiting time, or the cost of the best live neighbour if less."""
     limit = table.stale_after - elapsed
@@ -124,7 +149,7 @@ def own_potential(
         for neighbour, count in zip(table.neighbours, out, strict=True)
         if neighbour.age <= limit and neighbour.service_rate > 0.0
     )
-    return min(waiting_time(queue, servers, rate), min(costs, default=math.inf))
+    return min(waiting_time(queue, servers, rate, overrun), min(costs, default=math.inf))
 
 
 def hand_over(
@@ -135,6 +160,8 @@ def hand_over(
     out: Sequence[int],
     elapsed: float,
     remaining: Sequence[int],
+    *,
+    overrun: float = 0.0,
 ) -> list[tuple[int, int]]:
     """Waiting jobs to pass on now: `(index, count)` for each neighbour that gets any.
 
@@ -152,7 +179,8 @@ def hand_over(
             and queue > servers
             and (
                 table.draining
-                or tail_time(queue, servers, rate) > view(neighbour, out[index] + count) + neighbour.hop
+                or tail_time(queue, servers, rate, overrun)
+                > view(neighbour, out[index] + count) + neighbour.hop
             )
         ):
             count += 1
@@ -177,6 +205,7 @@ def parse_table(document: Mapping[str, Any]) -> Table:
         servers=_count(document, "servers"),
         neighbours=tuple(_neighbour(row) for row in rows),
         draining=document.get("draining") is True,
+        kappa=_number(document, "kappa") if "kappa" in document else 0.0,
     )
 
 

@@ -42,6 +42,10 @@ class LawSettings:
     """Floor of the estimated transfer time to a neighbour."""
     tick_interval: float = 0.1
     """Time between two control steps."""
+    kappa: float = 0.3
+    """Share of the time for which a job has run that it is expected to run on; 0: no account of it."""
+    prior_jobs: float = 10.0
+    """Weight of the service rate given, in jobs, against the one measured over the last seconds."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ def neighbour_table(
         "hop_limit": law.hop_limit,
         "stale_after": law.stale_after,
         "draining": draining,
+        "kappa": law.kappa,
         "service_rate": world.own.service_rate,
         "servers": world.own.servers,
         "neighbours": rows,

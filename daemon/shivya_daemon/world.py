@@ -41,6 +41,8 @@ class Vertex:
     """Direct neighbours: transfer time, seconds."""
     inflow: float = 0.0
     """Direct neighbours: jobs per second it reports sending here."""
+    overrun: float = 0.0
+    """This node: seconds by which the next server to be free takes longer for it than usual."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ def survey(
                     other.node, other.queue, other.servers, other.service_rate, 0.0, age_there
                 )
     offloads = hearsay | offloads  # what an end says itself counts
-    own = Vertex(own_id, view.queue, view.servers, view.service_rate, view.arrival_rate, 0.0)
+    own = Vertex(
+        own_id, view.queue, view.servers, view.service_rate, view.arrival_rate, 0.0, overrun=view.overrun
+    )
     others = [*direct.values(), *(v for key, v in remote.items() if key not in direct)]
     return World(
         service=view.name,

@@ -52,6 +52,8 @@ class Observation:
     """Heard from within the TTL: a candidate for placement and repair."""
     hop: Float[Array, "V"]
     """Seconds a job takes to get there."""
+    overrun: Float[Array, "V"]
+    """Own cells: seconds by which the next server to be free takes longer for it than usual."""
     rtt: Float[Array, "E"]
     """Round trip time of the link, seconds."""
     bandwidth: Float[Array, "E"]
@@ -88,6 +90,7 @@ class Observation:
             own_sent=vertex,
             live=nobody,
             hop=vertex,
+            overrun=vertex,
             rtt=edge,
             bandwidth=edge + 1,
             remote_conductance=edge - 1,

@@ -37,6 +37,7 @@ _PER_VERTEX = (
     "slope",
     "own_sent",
     "hop",
+    "overrun",
 )
 _PER_EDGE = ("rtt", "bandwidth", "remote_conductance", "traffic")
 
@@ -74,10 +75,17 @@ def offering(observation: Observation) -> Bool[Array, "V"]:
     return (observation.live | observation.own) & (observation.service_rate > 0.0)
 
 
+def expected_waiting(observation: Observation, rate: Float[Array, "V"]) -> Float[Array, "V"]:
+    """A of every vertex in seconds, served at `rate`; an overrun counts where all servers are busy."""
+    late = jnp.where(observation.queue >= observation.servers, observation.overrun, 0.0)
+    waiting: Array = waiting_time(observation.queue, observation.servers, rate) + late
+    return waiting
+
+
 def sense(observation: Observation) -> tuple[Float[Array, "V"], Float[Array, "V S"]]:
     """A of every vertex in seconds, 0 where the service is not offered, and what its agent observes."""
     offered = observation.service_rate > 0.0
     rate = jnp.where(offered, observation.service_rate, 1.0)
-    waiting = jnp.where(offered, waiting_time(observation.queue, observation.servers, rate), 0.0)
+    waiting = jnp.where(offered, expected_waiting(observation, rate), 0.0)
     utilisation = jnp.where(offered, jnp.minimum(observation.arrival_rate / rate, _SATURATION), 0.0)
     return waiting, jnp.stack([jnp.log1p(waiting), utilisation, observation.cpu, observation.memory], axis=1)

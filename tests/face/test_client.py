@@ -157,7 +157,10 @@ def test_done_and_accepted_are_reported(bench: Bench) -> None:
     client.accepted("no node\n")
     until(lambda: bench.view().done == 2 and len(bench.view().accepted) == 2)
     view = bench.view()
-    assert (view.queue, view.servers, view.service_rate) == (4, 2, 8.0)
+    assert (view.queue, view.servers) == (4, 2)
+    assert view.service_rate == pytest.approx(12 / (10 / 8.0), rel=0.1), (
+        "two jobs in no time, beside ten at 8 per second"
+    )
     assert view.accepted == {B: 3, C: 1}
     assert client.ignored == 1
 

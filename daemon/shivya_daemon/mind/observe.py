@@ -135,6 +135,7 @@ class Observer:
             "own_sent": per_vertex([v.own_sent for v in vertices]),
             "live": mask([v.age <= world.stale_after and v.service_rate > 0 for v in vertices]),
             "hop": per_vertex([v.hop for v in vertices]),
+            "overrun": per_vertex([v.overrun for v in vertices]),
             "rtt": per_edge([k.rtt or 0.0 for k in links], 0.0),
             "bandwidth": per_edge([k.score for k in links], 1.0),
             "remote_conductance": per_edge(
