@@ -43,6 +43,10 @@ class Neighbour:
     """Jobs sent to it, less those taken back, that this connection reported; a client adds its later ones."""
     flow: int
     """Whole jobs to hand over in this tick."""
+    net_arrivals: float | None = None
+    """Jobs per second that it takes and does not pass on; None when it did not tell."""
+    own_rate: float = 0.0
+    """Jobs per second sent there from here, of late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,12 @@ class Table:
     """This node is about to stop: whatever a neighbour can take goes there."""
     kappa: float = 0.0
     """Share of the time for which a job has run that it is expected to run on."""
+    drift: float = 0.0
+    """Trust in the forecast of a neighbour's potential; 0: none."""
+    drift_fade: float = 0.0
+    """Age of its heartbeat at which the forecast is not trusted at all."""
+    drift_share: float = 0.0
+    """Largest forecast fall over hop + gap."""
 
 
 def waiting_time(queue: int, servers: int, rate: float, overrun: float = 0.0) -> float:
@@ -95,9 +105,24 @@ def measured_rate(completions: float, busy_seconds: float, nominal_rate: float, 
     return (completions + prior_jobs) / (busy_seconds + prior_jobs / nominal_rate)
 
 
-def view(neighbour: Neighbour, out: int) -> float:
-    """Waiting time at a neighbour, priced for the `out` jobs that it has not acknowledged."""
-    return neighbour.potential + out * neighbour.slope
+def forecast(table: Table, neighbour: Neighbour, elapsed: float) -> float:
+    """By how much a neighbour's potential has changed since its heartbeat, `elapsed` after the table.
+
+    What others send there beyond what it can serve, over its capacity: trusted less the older it is.
+    """
+    age, rate = neighbour.age + elapsed, neighbour.service_rate
+    if neighbour.net_arrivals is None or age >= table.drift_fade or rate <= 0.0:
+        return 0.0
+    others = max(neighbour.net_arrivals - neighbour.own_rate, 0.0)
+    growth = min(max((others - rate) / rate, -1.0), 1.0)
+    change = table.drift * age * (1.0 - age / table.drift_fade) * growth
+    return max(change, -table.drift_share * (neighbour.hop + table.gap))
+
+
+def view(neighbour: Neighbour, out: int, drift: float = 0.0) -> float:
+    """Waiting time at a neighbour, priced for the `out` jobs that it has not acknowledged, with its drift."""
+    price = neighbour.potential + out * neighbour.slope
+    return max(price + drift, min(price, 1.0 / neighbour.service_rate)) if drift else price
 
 
 def place(
@@ -126,7 +151,8 @@ def place(
     limit, gap = table.stale_after - elapsed, table.gap
     for index, neighbour in enumerate(table.neighbours):
         if neighbour.age <= limit and neighbour.service_rate > 0.0:
-            cost = neighbour.potential + out[index] * neighbour.slope + neighbour.hop + gap
+            there = view(neighbour, out[index], forecast(table, neighbour, elapsed))
+            cost = there + neighbour.hop + gap
             if cost < least:
                 best, least = index, cost
     return best
@@ -145,7 +171,7 @@ def own_potential(
     """Potential W of this node: its own waiting time, or the cost of the best live neighbour if less."""
     limit = table.stale_after - elapsed
     costs = (
-        view(neighbour, count) + neighbour.hop + table.gap
+        view(neighbour, count, forecast(table, neighbour, elapsed)) + neighbour.hop + table.gap
         for neighbour, count in zip(table.neighbours, out, strict=True)
         if neighbour.age <= limit and neighbour.service_rate > 0.0
     )
@@ -173,14 +199,14 @@ def hand_over(
     for index, neighbour in enumerate(table.neighbours):
         if neighbour.age > limit or neighbour.service_rate <= 0.0:
             continue
-        count = 0
+        count, drift = 0, forecast(table, neighbour, elapsed)
         while (
             count < remaining[index]
             and queue > servers
             and (
                 table.draining
                 or tail_time(queue, servers, rate, overrun)
-                > view(neighbour, out[index] + count) + neighbour.hop
+                > view(neighbour, out[index] + count, drift) + neighbour.hop
             )
         ):
             count += 1
@@ -205,7 +231,10 @@ def parse_table(document: Mapping[str, Any]) -> Table:
         servers=_count(document, "servers"),
         neighbours=tuple(_neighbour(row) for row in rows),
         draining=document.get("draining") is True,
-        kappa=_number(document, "kappa") if "kappa" in document else 0.0,
+        kappa=_number(document, "kappa", 0.0),
+        drift=_number(document, "drift", 0.0),
+        drift_fade=_number(document, "drift_fade", 0.0),
+        drift_share=_number(document, "drift_share", 0.0),
     )
 
 
@@ -234,6 +263,8 @@ def _neighbour(row: object) -> Neighbour:
         out=_count(row, "out"),
         seen=_integer(row, "seen") if "seen" in row else 0,
         flow=_count(row, "flow"),
+        net_arrivals=None if row.get("net_arrivals") is None else _number(row, "net_arrivals"),
+        own_rate=_number(row, "own_rate", 0.0),
     )
 
 
@@ -244,8 +275,8 @@ def _text(document: Mapping[str, Any], field: str) -> str:
     return value
 
 
-def _number(document: Mapping[str, Any], field: str) -> float:
-    value = document.get(field)
+def _number(document: Mapping[str, Any], field: str, default: float | None = None) -> float:
+    value = document.get(field, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LARGEST:
         raise ValueError(f"{field} must be a number that is finite and not negative")
     return float(value)

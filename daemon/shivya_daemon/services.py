@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shivya_daemon.in_service import InService
 from shivya_daemon.placement import measured_rate
@@ -21,6 +21,8 @@ MAX_SERVICES = 8
 MAX_PEERS = 64
 OFFLOAD_WINDOW = 3.0
 """Time constant of the measured offload to a peer."""
+DRIFT_WINDOW = 1.0
+"""Time constant of net arrivals, and of the rate of jobs sent to a peer as placement counts it."""
 WRITE_OFF_AFTER = 3.0
 """Jobs without an acknowledgement are held against a peer for this long after the last news of it."""
 SERVICE_WINDOW = 3.0
@@ -64,6 +66,10 @@ class ServiceView:
     """Jobs per second sent, measured or stated by hand."""
     overrun: float = 0.0
     """Seconds by which the next server to be free takes longer for it than usual."""
+    net_arrivals: float = 0.0
+    """Jobs per second taken, from outside and from peers, less those passed on."""
+    paces: Mapping[bytes, float] = field(default_factory=dict)
+    """Jobs per second sent of late."""
 
 
 class _Peer:
@@ -76,6 +82,7 @@ class _Peer:
         self.news = now
         """When jobs were last sent or acknowledged."""
         self.recent = FadingSum(OFFLOAD_WINDOW)
+        self.pace = FadingSum(DRIFT_WINDOW)
         self.stated: tuple[float, float] | None = None
         """Offload stated by hand, and when."""
 
@@ -95,6 +102,8 @@ class _Account:
         self.given_rate: float | None = None
         self.done = self.lost_track = 0
         self.arrivals = Arrivals()
+        self.net = FadingSum(DRIFT_WINDOW)
+        """Jobs taken, less those passed on."""
         self.peers: dict[bytes, _Peer] = {}
         self._default_rate = default_rate
         self._law = law
@@ -234,7 +243,9 @@ class ServiceBook:
     def arrived(self, service: str, count: int, now: float) -> None:
         """Count jobs that arrived from outside the mesh."""
         if count > 0:
-            self._account(service).arrivals.add(now, count)
+            account = self._account(service)
+            account.arrivals.add(now, count)
+            account.net.add(now, count)
 
     def done(self, service: str, count: int, now: float) -> None:
         """Count completed jobs."""
@@ -244,23 +255,31 @@ class ServiceBook:
     def sent(self, service: str, peer: bytes, count: int, now: float) -> None:
         """Count jobs sent to a peer."""
         if count > 0:
-            account = self._account(service).peer(peer, now)
-            account.sent += count
-            account.news = now
-            account.recent.add(now, count)
+            account = self._account(service)
+            account.net.add(now, -count)
+            entry = account.peer(peer, now)
+            entry.sent += count
+            entry.news = now
+            entry.recent.add(now, count)
+            entry.pace.add(now, count)
 
     def unsent(self, service: str, peer: bytes, count: int, now: float) -> None:
         """Take back jobs counted as sent whose transfer failed."""
-        account = self._account(service).peers.get(peer)
-        if account is not None:
-            returned = min(count, account.sent - account.acknowledged)
-            account.sent -= returned
-            account.recent.add(now, -returned)
+        account = self._account(service)
+        entry = account.peers.get(peer)
+        if entry is not None:
+            returned = min(count, entry.sent - entry.acknowledged)
+            account.net.add(now, returned)
+            entry.sent -= returned
+            entry.recent.add(now, -returned)
+            entry.pace.add(now, -returned)
 
     def accepted(self, service: str, peer: bytes, count: int, now: float) -> None:
         """Count jobs taken over from a peer."""
         if count > 0:
-            self._account(service).peer(peer, now).accepted += count
+            account = self._account(service)
+            account.net.add(now, count)
+            account.peer(peer, now).accepted += count
 
     def acknowledge(self, service: str, peer: bytes, total: int, now: float) -> None:
         """Take the counter of a peer's heartbeat: jobs it accepted from this node so far.
@@ -313,6 +332,8 @@ class ServiceBook:
             accepted={peer: entry.accepted for peer, entry in account.peers.items()},
             offloads={peer: entry.offload(now) for peer, entry in account.peers.items()},
             overrun=account.overrun(now),
+            net_arrivals=max(0.0, account.net.read(now)) / DRIFT_WINDOW,
+            paces={p: max(0.0, entry.pace.read(now)) / DRIFT_WINDOW for p, entry in account.peers.items()},
         )
 
     def views(self, now: float) -> tuple[ServiceView, ...]:

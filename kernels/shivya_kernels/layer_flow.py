@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from shivya_kernels import hodge
 from shivya_kernels.complex import restrict
-from shivya_kernels.flow import Placement, balancing_flow, placement, release
+from shivya_kernels.flow import Placement, balancing_flow, forecast, placement, release
 from shivya_kernels.observation import Observation
 from shivya_kernels.params import Params
 from shivya_kernels.sensing import LEAST_RATE, expected_waiting, offering
@@ -56,6 +56,16 @@ def _place(params: Params, observation: Observation, offered: Bool[Array, "V"]) 
     adjacent = jnp.zeros_like(c.vertex_mask).at[c.head].max(c.edge_mask & (c.tail == me))
     adjacent = adjacent.at[c.tail].max(c.edge_mask & (c.head == me))
     rates = jnp.maximum(observation.service_rate, LEAST_RATE)
+    drift = forecast(
+        observation.age,
+        observation.net_arrivals,
+        observation.own_rate,
+        rates,
+        observation.hop + params.gap,
+        params.drift,
+        params.drift_fade,
+        params.drift_share,
+    )
     chosen: Placement = placement(
         expected_waiting(observation, rates)[me],
         rates[me],
@@ -70,5 +80,6 @@ def _place(params: Params, observation: Observation, offered: Bool[Array, "V"]) 
         adjacent & observation.live & offered,
         gap=params.gap,
         slope_window=params.slope_window,
+        drift=jnp.where(observation.net_arrivals >= 0, drift, 0.0),
     )
     return chosen

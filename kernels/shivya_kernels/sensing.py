@@ -38,7 +38,11 @@ _PER_VERTEX = (
     "own_sent",
     "hop",
     "overrun",
+    "age",
+    "own_rate",
 )
+_OR_UNKNOWN = ("net_arrivals",)
+"""Per vertex, and -1 where it is not known."""
 _PER_EDGE = ("rtt", "bandwidth", "remote_conductance", "traffic")
 
 
@@ -51,7 +55,7 @@ def admit(observation: Observation) -> tuple[Observation, UInt32[Array, ""]]:
     """
     sound = {
         name: jnp.abs(getattr(observation, name)) <= _LARGEST
-        for name in (*_PER_VERTEX, *_PER_EDGE, "network")
+        for name in (*_PER_VERTEX, *_OR_UNKNOWN, *_PER_EDGE, "network")
     }
     clean: dict[str, Any] = {
         name: jnp.where(ok, getattr(observation, name), 0.0) for name, ok in sound.items()
@@ -60,8 +64,9 @@ def admit(observation: Observation) -> tuple[Observation, UInt32[Array, ""]]:
         clean[name] = jnp.maximum(clean[name], 0.0)
     clean["service_rate"] = jnp.where(clean["service_rate"] >= LEAST_RATE, clean["service_rate"], 0.0)
     clean["servers"] = jnp.maximum(clean["servers"], 1.0)
-    clean["remote_conductance"] = jnp.where(sound["remote_conductance"], clean["remote_conductance"], -1.0)
-    whole = jnp.stack([sound[name] for name in _PER_VERTEX]).all(axis=0)
+    for name in (*_OR_UNKNOWN, "remote_conductance"):
+        clean[name] = jnp.where(sound[name], clean[name], -1.0)
+    whole = jnp.stack([sound[name] for name in (*_PER_VERTEX, *_OR_UNKNOWN)]).all(axis=0)
     joined = jnp.stack([sound[name] for name in _PER_EDGE]).all(axis=0)
     for name in ("own", "live", "sensed"):
         clean[name] = getattr(observation, name) & whole

@@ -178,6 +178,26 @@ def test_offload_is_measured_and_can_be_stated() -> None:
     assert book.view("default", now + 31.0).offloads[B] < 0.01
 
 
+def test_net_arrivals_are_what_comes_and_stays() -> None:
+    """Jobs accepted less jobs passed on, over a second; a transfer that failed is undone."""
+    book, now = ServiceBook(20.0), 0.0
+    for _ in range(100):
+        now += 0.1
+        book.arrived("default", 3, now)
+        book.accepted("default", C, 1, now)
+        book.sent("default", B, 2, now)
+        book.unsent("default", B, 1, now)
+    view = book.view("default", now)
+    steady = 1 / -math.expm1(-0.1)  # a term each tenth of a second, fading with one second
+    assert view.net_arrivals == pytest.approx(3 * steady, rel=1e-3)
+    assert view.paces == {B: pytest.approx(steady, rel=1e-3), C: 0.0}
+    for _ in range(50):
+        now += 0.1
+        book.sent("default", B, 5, now)
+    assert book.view("default", now).net_arrivals == 0.0, "a node that only hands over takes nothing"
+    assert book.view("default", now + 30.0).paces[B] < 1e-9
+
+
 @pytest.mark.parametrize("interval", [0.0, 0.02, 0.1])
 def test_arrivals_are_measured_however_they_are_lumped(interval: float) -> None:
     rng = random.Random(4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from shivya_daemon.core.beacon import Beacon, encode_beacon
+from shivya_daemon.core.beacon import Beacon
 from shivya_daemon.core.chorus import Oscillator
 from shivya_daemon.core.dht.dht import Question
 from shivya_daemon.core.frames import GOSSIP, LINK, SIGNAL, Frame, Layered, Peer, ThermodynamicPush, encode
@@ -84,7 +84,7 @@ class Agenda:
         ]
         if not linked:
             return
-        stack.pulse.extension = encode_beacon(Beacon(stack.oscillator.tell(), stack.draining))
+        stack.pulse.beacon = Beacon(stack.oscillator.tell(), stack.draining)
         for node, frame in stack.pulse.beat(linked, stack.incarnation, now):
             if stack.wire.send(node, frame, now):
                 stack.links.sent(node, len(frame))

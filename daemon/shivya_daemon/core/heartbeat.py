@@ -11,6 +11,7 @@ import math
 import struct
 from dataclasses import dataclass, replace
 
+from shivya_daemon.core.beacon import RATE_BYTES
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import (
     NAME_CHARACTERS,
@@ -218,7 +219,7 @@ def partition(
     groups: list[tuple[list[ServiceLoad], list[Descriptor]]] = [([], [])]
     left = room
     for load in services:
-        size = service_size(load)
+        size = service_size(load) + (0 if load.net_arrivals is None else RATE_BYTES)
         if size > left:
             groups.append(([], []))
             left = room
