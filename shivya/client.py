@@ -218,6 +218,38 @@ class Client:
             self._link.wake()
         return answer
 
+    def whom_to_ask(self) -> Peer | None:
+        """Return the neighbour to ask for a job; None: no server is idle here, or nobody has enough."""
+        with self._lock:
+            table, queue = self._table, self._queue
+            if table is None or queue is None:
+                return None
+            index = placement.ask(table, queue, self._servers, time.monotonic() - self._table_at)
+            return None if index is None else self._peers[index]
+
+    def give(self, asker: str) -> Peer | None:
+        """Decide whether a neighbour (its name or id) that is idle and asks gets a waiting job.
+
+        If so it is counted as sent: hand over the one in the middle, and see `unsent` when that fails.
+        """
+        with self._lock:
+            table, queue = self._table, self._queue
+            rows = [k for k, peer in enumerate(self._peers) if asker in (peer.id, peer.name)]
+            if table is None or queue is None or len(rows) != 1:
+                return None
+            (index,), now = rows, time.monotonic()
+            elapsed, overrun = now - self._table_at, self._overrun(table, now)
+            rate = table.service_rate
+            if not placement.grant(table, index, queue, self._servers, rate, elapsed, overrun=overrun):
+                return None
+            peer = self._peers[index]
+            self._out[index] += 1
+            for tally in (self._sent, self._counts.sent):
+                tally[peer.id] = tally.get(peer.id, 0) + 1
+            self._hold(queue - 1)
+        self._link.wake()
+        return peer
+
     def done(self, n: int = 1) -> None:
         """Count jobs completed here."""
         _check_count(n)

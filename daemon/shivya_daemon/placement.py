@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_NEIGHBOURS = 64
+SMALLEST_VICTIM = 2
+"""Jobs that a neighbour must hold to be asked for one."""
 _NODE_ID_DIGITS = 40
 _LARGEST = 1e300
 
@@ -70,6 +72,8 @@ class Table:
     """This node is about to stop: whatever a neighbour can take goes there."""
     kappa: float = 0.0
     """Share of the time for which a job has run that it is expected to run on."""
+    pull_wait: float = math.inf
+    """Least known queue over service rate of a neighbour that an idle node asks for a job."""
     drift: float = 0.0
     """Trust in the forecast of a neighbour's potential; 0: none."""
     drift_fade: float = 0.0
@@ -216,6 +220,40 @@ def hand_over(
     return moves
 
 
+def ask(table: Table, queue: int, servers: int, elapsed: float) -> int | None:
+    """Index of the neighbour that this node asks for a job; None: no server is idle here, or none has enough.
+
+    It is the one with most to wait for, by its last heartbeat: the largest queue over service rate.
+    """
+    if queue >= servers or table.draining:
+        return None
+    found, most, limit = None, 0.0, table.stale_after - elapsed
+    for index, row in enumerate(table.neighbours):
+        if row.age <= limit and row.service_rate > 0.0 and row.queue >= SMALLEST_VICTIM and row.address:
+            wait = row.queue / row.service_rate
+            if wait >= table.pull_wait and wait > most:
+                found, most = index, wait
+    return found
+
+
+def grant(
+    table: Table,
+    index: int,
+    queue: int,
+    servers: int,
+    rate: float,
+    elapsed: float,
+    *,
+    overrun: float = 0.0,
+) -> bool:
+    """Whether an idle neighbour that asks gets a job that waits here: the last one held would gain by it."""
+    row = table.neighbours[index]
+    if queue <= servers or row.service_rate <= 0.0 or row.age > table.stale_after - elapsed:
+        return False
+    there = waiting_time(0, row.servers, row.service_rate) + row.hop + table.gap
+    return table.draining or tail_time(queue, servers, rate, overrun) > there
+
+
 def parse_table(document: Mapping[str, Any]) -> Table:
     """Return the table that a JSON object holds; a field missing or out of range raises `ValueError`."""
     rows = document.get("neighbours")
@@ -232,6 +270,7 @@ def parse_table(document: Mapping[str, Any]) -> Table:
         neighbours=tuple(_neighbour(row) for row in rows),
         draining=document.get("draining") is True,
         kappa=_number(document, "kappa", 0.0),
+        pull_wait=_number(document, "pull_wait") if "pull_wait" in document else math.inf,
         drift=_number(document, "drift", 0.0),
         drift_fade=_number(document, "drift_fade", 0.0),
         drift_share=_number(document, "drift_share", 0.0),

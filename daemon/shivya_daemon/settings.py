@@ -42,6 +42,8 @@ class LawSettings:
     """Floor of the estimated transfer time to a neighbour."""
     tick_interval: float = 0.1
     """Time between two control steps."""
+    pull_wait: float = 0.06
+    """Least known queue over service rate of a neighbour that an idle node asks for a job."""
     drift: float = 0.5
     """Trust in the forecast of a neighbour's potential; 0: none."""
     drift_fade: float = 0.4

@@ -63,6 +63,7 @@ def neighbour_table(
         "stale_after": law.stale_after,
         "draining": draining,
         "kappa": law.kappa,
+        "pull_wait": law.pull_wait,
         "drift": law.drift,
         "drift_fade": law.drift_fade,
         "drift_share": law.drift_share,

@@ -11,7 +11,6 @@ from typing import Protocol, Self
 
 from shivya.client import Client, Peer
 from shivya.demo.messages import Message, Moved, Task
-from shivya.demo.server import Server
 from shivya.transfer import Carrier, Job, TransferFailed, TransferInDoubt
 
 MAX_SENDING = 256
@@ -28,6 +27,9 @@ class Holder(Protocol):
 
     def keep(self, task: Task, born: float) -> None:
         """A job that could not be handed over."""
+
+    def give_up(self) -> tuple[Task, float] | None:
+        """Let go of the job in the middle of the line, with its birth; None when no job waits."""
 
 
 class Exchange:
@@ -47,7 +49,7 @@ class Exchange:
     async def __aenter__(self) -> Self:
         """Listen for other workers, then join the mesh; OSError or TimeoutError when either fails."""
         async with AsyncExitStack() as stack:
-            self._carrier = Carrier(self._on_job, name=self._name)
+            self._carrier = Carrier(self._on_job, name=self._name, give=self._give)
             self.address = await self._carrier.start("127.0.0.1")
             stack.push_async_callback(self._carrier.close)
             self._mesh = stack.enter_context(Client(address=self.address, socket=self._socket))
@@ -85,16 +87,25 @@ class Exchange:
         self._send(task, born, peer)
         return True
 
-    def hand_over(self, server: Server) -> None:
+    def hand_over(self, held: int) -> None:
         """Report the queue, and send away the waiting jobs that the mesh wants elsewhere."""
-        self._mesh.report(queue=server.held)
+        self._mesh.report(queue=held)
         for peer, count in self._mesh.handover():
             for left in range(count, 0, -1):
-                taken = server.take_middle()
-                if taken is None:
+                if not self._give(peer):
                     self._mesh.unsent(peer, left)
                     break
-                self._send(*taken, peer)
+
+    async def pull(self, idle: asyncio.Event) -> None:
+        """Ask other workers for jobs while the server here has none, until cancelled."""
+        await self._carrier.pull(idle)
+
+    def _give(self, peer: Peer) -> bool:
+        taken = self._holder.give_up()
+        if taken is None:
+            return False
+        self._send(*taken, peer)
+        return True
 
     def _send(self, task: Task, born: float, peer: Peer) -> None:
         if peer.address is None or len(self._sending) >= MAX_SENDING:

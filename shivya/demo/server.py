@@ -25,6 +25,9 @@ class Server:
         self._burn = burn
         self._finished = finished
         self._waiting: Waiting[Task] = Waiting()  # bounded by the generator's plan
+        self.idle = asyncio.Event()
+        """Set while there is nothing to do."""
+        self.idle.set()
         self._arrived = asyncio.Event()
         self._serving = 0
 
@@ -36,6 +39,7 @@ class Server:
     def add(self, task: Task, born: float) -> None:
         """Put a job that was born at a time of the loop's clock in its place in the line."""
         self._waiting.add(task, born)
+        self.idle.clear()
         self._arrived.set()
 
     def ahead(self, born: float) -> int:
@@ -52,7 +56,8 @@ class Server:
             loop = asyncio.get_running_loop()
             free_at = loop.time()
             while True:
-                if not self._waiting:
+                while not self._waiting:  # what woke it may have been given away by now
+                    self.idle.set()
                     self._arrived.clear()
                     await self._arrived.wait()
                     free_at = loop.time()

@@ -1,7 +1,8 @@
 """`python -m shivya.demo.worker`: the application on one node, a single server and its queue.
 
 Without `--socket` every job is served where it arrives. With it the worker asks the mesh: `route()` for each
-job that arrives or is relayed to it, `handover()` every few hundredths of a second for jobs that wait.
+job that arrives or is relayed to it, `handover()` every few hundredths of a second for jobs that wait; and it
+asks the others for jobs while it has none.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Worker:
         """Serve a job here, after all that were born before it."""
         self._server.add(task, born)
 
+    def give_up(self) -> tuple[Task, float] | None:
+        """Let go of the job in the middle of the line; None when no job waits."""
+        return self._server.take_middle()
+
     async def serve(self) -> None:
         """Serve jobs until cancelled."""
         await self._server.run()
@@ -59,8 +64,13 @@ class Worker:
     async def hand_over(self) -> None:
         """Keep the mesh informed and pass on what it says, until cancelled."""
         while self.exchange is not None:
-            self.exchange.hand_over(self._server)
+            self.exchange.hand_over(self._server.held)
             await asyncio.sleep(HANDOVER_INTERVAL)
+
+    async def pull(self) -> None:
+        """Ask for jobs while there are none here, until cancelled."""
+        if self.exchange is not None:
+            await self.exchange.pull(self._server.idle)
 
     async def finish(self) -> None:
         """Return when nothing is left here."""
@@ -88,7 +98,7 @@ async def _work(name: str, rate: float, burn: bool, socket: Path | None) -> None
             lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
         )
         async with asyncio.TaskGroup() as group:
-            background = [group.create_task(worker.serve()), group.create_task(worker.hand_over())]
+            background = [group.create_task(run()) for run in (worker.serve, worker.hand_over, worker.pull)]
             _tell(Ready(address))
             if await _listen(reader, worker):
                 await worker.finish()

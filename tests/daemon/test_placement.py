@@ -197,6 +197,42 @@ def test_no_forecast_goes_below_one_service_time() -> None:
     assert placement.view(low, 0, placement.forecast(known, low, 0.0)) == 0.01, "it was below before"
 
 
+def test_an_idle_node_asks_the_neighbour_with_most_to_wait_for() -> None:
+    rows = [row(1, queue=4), row(2, queue=9), row(3, queue=8, service_rate=30.0), row(4, queue=9)]
+    known = table(*rows, pull_wait=0.06)
+    assert placement.ask(known, 0, 1, 0.0) == 2, ".1, .225, .267 and .225 seconds"
+    assert placement.ask(known, 2, 3, 0.0) == 2, "one of three servers is idle"
+    assert placement.ask(known, 1, 1, 0.0) is None
+    assert placement.ask(known, 0, 1, 1.0) is None, "the table is too old"
+    assert placement.ask(replace(known, draining=True), 0, 1, 0.0) is None
+    assert placement.ask(table(*rows), 0, 1, 0.0) is None, "a daemon that knows of no requests"
+    ties = table(row(1, queue=9), row(2, queue=9), pull_wait=0.06)
+    assert placement.ask(ties, 0, 1, 0.0) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"queue": 2}, {"queue": 1, "service_rate": 1.0}, {"address": None}, {"age": 1.5}, {"service_rate": 0.0}],
+)
+def test_a_neighbour_with_little_or_that_cannot_answer_is_not_asked(changes: dict[str, Any]) -> None:
+    assert placement.ask(table(row(queue=50), pull_wait=0.06), 0, 1, 0.0) == 0
+    assert placement.ask(table(row(**{"queue": 50, **changes}), pull_wait=0.06), 0, 1, 0.0) is None
+
+
+def test_a_job_is_granted_while_the_last_one_would_be_served_sooner_there() -> None:
+    known = table(row(hop=0.01, service_rate=40.0))  # there: 1/40 + .01 + .05 = .085
+    give = [placement.grant(known, 0, queue, 1, 20.0, 0.0) for queue in range(5)]
+    assert give == [False, False, True, True, True], "one job held has begun; the tail of two is .1"
+    assert not placement.grant(known, 0, 2, 1, 25.0, 0.0)
+    assert placement.grant(known, 0, 2, 1, 25.0, 0.0, overrun=0.02)
+    assert not placement.grant(known, 0, 3, 3, 1.0, 0.0), "nobody waits"
+    assert not placement.grant(known, 0, 50, 1, 20.0, 1.0), "not heard of for too long"
+    assert placement.grant(replace(known, draining=True), 0, 2, 1, 1e6, 0.0)
+    slow = table(row(service_rate=4.0, servers=4))
+    assert not placement.grant(slow, 0, 15, 1, 20.0, 0.0), "one of its four servers takes a second"
+    assert placement.grant(slow, 0, 22, 1, 20.0, 0.0)
+
+
 def random_states(rng: np.random.Generator, count: int, grid: float | None) -> dict[str, Any]:
     """Own numbers and those of five neighbours; on a grid of binary fractions sums are exact: ties occur."""
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shivya import job_frames
-from shivya.job_frames import Ack, Delivery, FrameError, Hello, Job
+from shivya.job_frames import Ack, Ask, Delivery, FrameError, Hello, Job
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,7 @@ loads = st.none() | st.tuples(st.integers(0, 2**32 - 1), times, times)
 frames = (
     st.builds(Hello, counts, names)
     | st.builds(Delivery, counts, jobs)
+    | st.builds(Ask, counts)
     | st.builds(Ack, st.binary(min_size=16, max_size=16), counts, st.booleans(), st.booleans(), loads, counts)
 )
 

@@ -134,7 +134,7 @@ async def test_a_job_arrives_with_one_hop_more_and_a_receipt() -> None:
 async def test_a_job_grows_older_while_it_waits_to_be_sent_and_no_clock_is_compared() -> None:
     async with pair() as (sender, _, address, inbox):
         loop, start = asyncio.get_running_loop(), asyncio.get_running_loop().time()
-        channel = sender._channel(address, job())
+        channel = sender._channel(address)
         for _ in range(64):
             await channel.slots.acquire()
         sending = asyncio.create_task(sender.send(address, replace(job(1), age=2.5)))
