@@ -120,6 +120,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya_daemon.verdict": ({"shivya_daemon.placement", "shivya_daemon.world"}, set()),
+    "shivya_daemon.renewal": (
+        {"shivya_daemon.placement", "shivya_daemon.verdict", "shivya_daemon.world"},
+        set(),
+    ),
     "shivya_daemon.table": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict"}
         | {"shivya_daemon.services", "shivya_daemon.settings"},
@@ -133,7 +137,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.desk": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
         | {"shivya_daemon.status", "shivya_daemon.snapshot", "shivya_daemon.services"}
-        | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"},
+        | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"}
+        | {"shivya_daemon.placement", "shivya_daemon.renewal"},
         set(),
     ),
     "shivya_daemon.startup": (

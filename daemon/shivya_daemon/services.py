@@ -8,7 +8,7 @@ rates are per second. Bounded: `MAX_SERVICES` services, `MAX_PEERS` peers for ea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from shivya_daemon.in_service import InService
@@ -179,6 +179,8 @@ class ServiceBook:
     """
 
     def __init__(self, default_rate: float, law: LawSettings | None = None) -> None:
+        self.reported: Callable[[], None] | None = None
+        """Called after each report."""
         self._default_rate = default_rate
         self._law = law or LawSettings()
         self._accounts = {DEFAULT_SERVICE: self._open()}
@@ -226,6 +228,8 @@ class ServiceBook:
         account.hold(queue, now)
         if service_rate is not None:
             account.given_rate = min(max(service_rate, _MIN_RATE), _MAX_RATE)
+        if self.reported is not None:
+            self.reported()
 
     def hold(self, service: str, change: int, now: float) -> None:
         """Correct the estimate of jobs held until the next report: placed here (> 0) or handed over (< 0)."""

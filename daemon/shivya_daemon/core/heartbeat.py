@@ -1,4 +1,4 @@
-"""HEARTBEAT (0x10): what a node tells its link neighbours about itself and about them, ten times a second.
+"""HEARTBEAT (0x10): what a node tells its link neighbours about itself and about them, every so often.
 
 The payload has a prefix that differs per receiver (sequence, echo, conductance of the link) and a tail that
 is the same for all (name, loads, descriptors), so that the tail is encoded once per beat. A load that does

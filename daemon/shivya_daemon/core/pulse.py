@@ -53,6 +53,8 @@ class Pulse:
         self._described_at = float("-inf")
         self.beacon = Beacon()
         """What the next heartbeats carry beside the load; net arrivals come with the load."""
+        self.told: dict[bytes, float] = {}
+        """The wait of each service in the last heartbeats."""
         self.load = LocalLoad()
         self.publish(self.load)
 
@@ -69,6 +71,12 @@ class Pulse:
         if changed:
             self.describe()
 
+    def moved(self, change: float) -> bool:
+        """Whether the last heartbeats are no longer true: services came or went, or waits moved by more."""
+        waits = {load.tag: load.waiting for load in self.load.services}
+        told = self.told
+        return waits.keys() != told.keys() or any(abs(waits[tag] - told[tag]) > change for tag in waits)
+
     def describe(self) -> None:
         """Make the next heartbeat carry the descriptors."""
         self._described_at = float("-inf")
@@ -79,6 +87,7 @@ class Pulse:
         if describe:
             self._described_at = now
         load = self.load
+        self.told = {service.tag: service.waiting for service in load.services}
         receivers = [
             (member, member.echo(now), load.conductances.get(member.id, load.conductance)) for member in links
         ]
