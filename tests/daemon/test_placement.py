@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from shivya_daemon import placement
 from shivya_kernels import flow
+from shivya_kernels.fleet import laws
 
 
 def row(index: int = 1, **changes: Any) -> dict[str, Any]:
@@ -257,7 +258,7 @@ def random_states(rng: np.random.Generator, count: int, grid: float | None) -> d
 
 @pytest.mark.parametrize("grid", [None, 0.0625])
 def test_every_decision_is_that_of_the_kernels_ties_included(grid: float | None) -> None:
-    """`place`, `own_potential` and the guard's view, against `flow.forecast` and `flow.placement`."""
+    """`place`, `own_potential` and the guard's view, against `flow` and the law of simulated fleets."""
     count, gap, fade = 4000, 0.0625, 0.5
     s = random_states(np.random.default_rng(3), count, grid)
     known_rate = ~np.isnan(s["net_arrivals"])
@@ -273,6 +274,16 @@ def test_every_decision_is_that_of_the_kernels_ties_included(grid: float | None)
             live, drift,
         )  # fmt: skip
         hops, potentials, views = (np.asarray(x) for x in (chosen.next_hop, chosen.potential, chosen.view))
+        steady = jnp.where(known_rate, s["net_arrivals"], s["service_rate"] + s["own_rate"])
+        nothing = jnp.zeros(count)
+        sees = laws.LocalView(
+            own, nothing, nothing, nothing, nothing, s["rate"], nothing, nothing, live,
+            s["potential"], s["slope"], s["service_rate"], steady, s["out"], s["out"], s["own_rate"],
+            s["age"], s["hop"], live,
+        )  # fmt: skip
+        numbers = replace(laws.LAWS["shivya"].params, gap=gap, drift_fade=fade)
+        simulated = jax.vmap(laws.LAWS["shivya"].place, (0, None))(sees, numbers)
+    np.testing.assert_array_equal(simulated, hops)
     ties = moved = 0
     for n in range(count):
         rows = [
