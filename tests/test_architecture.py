@@ -52,8 +52,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.errors": (set(), set()),
     "shivya.tables": ({"shivya_daemon.views.words"}, set()),
     "shivya.config": ({"shivya_daemon.settings"}, set()),
-    "shivya.client": ({"shivya.daemon_link", "shivya_daemon.placement", "shivya_daemon.paths"}, set()),
+    "shivya.client": (
+        {"shivya.daemon_link", "shivya_daemon.placement", "shivya_daemon.in_service", "shivya_daemon.paths"},
+        set(),
+    ),
     "shivya.daemon_link": ({"shivya_daemon.placement"}, set()),
+    "shivya.waiting": (set(), set()),
     "shivya.transfer": ({"shivya.job_channel", "shivya.job_frames", "shivya.client"}, set()),
     "shivya.job_channel": ({"shivya.job_frames"}, set()),
     "shivya.job_frames": (set(), set()),
@@ -68,7 +72,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.simulate_plot": ({"shivya.experiments"}, set()),
     "shivya.simulate_scenario": ({"shivya_kernels"}, set()),
     "shivya.proxy": ({"shivya.settlement", "shivya_kernels"}, set()),
-    "shivya.demo": ({"shivya.demo", "shivya.client", "shivya.transfer"}, {"rich"}),
+    "shivya.demo": ({"shivya.demo", "shivya.client", "shivya.transfer", "shivya.waiting"}, {"rich"}),
     "shivya_kernels": ({"shivya_kernels"}, {"jax", "numpy", "jaxtyping"}),
     "shivya_daemon": (set(), set()),
     "shivya_daemon.core": ({"shivya_daemon.core"}, {"cryptography"}),
@@ -86,6 +90,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.snapshot": (set(), set()),
     "shivya_daemon.paths": (set(), set()),
     "shivya_daemon.placement": (set(), set()),
+    "shivya_daemon.in_service": ({"shivya_daemon.placement"}, set()),
     "shivya_daemon.rates": (set(), set()),
     "shivya_daemon.logs": (set(), set()),
     "shivya_daemon.telemetry": (set(), {"psutil"}),
@@ -105,7 +110,15 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.status", "shivya_daemon.telemetry"},
         set(),
     ),
-    "shivya_daemon.services": ({"shivya_daemon.rates", "shivya_daemon.settings"}, set()),
+    "shivya_daemon.services": (
+        {
+            "shivya_daemon.rates",
+            "shivya_daemon.settings",
+            "shivya_daemon.placement",
+            "shivya_daemon.in_service",
+        },
+        set(),
+    ),
     "shivya_daemon.commands": (
         {"shivya_daemon.placement", "shivya_daemon.services", "shivya_daemon.settings"}
         | {"shivya_daemon.line", "shivya_daemon.mesh_verbs"},
@@ -117,6 +130,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya_daemon.verdict": ({"shivya_daemon.placement", "shivya_daemon.world"}, set()),
+    "shivya_daemon.renewal": (
+        {"shivya_daemon.placement", "shivya_daemon.verdict", "shivya_daemon.world"},
+        set(),
+    ),
     "shivya_daemon.table": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict"}
         | {"shivya_daemon.services", "shivya_daemon.settings"},
@@ -130,7 +147,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.desk": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
         | {"shivya_daemon.status", "shivya_daemon.snapshot", "shivya_daemon.services"}
-        | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"},
+        | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"}
+        | {"shivya_daemon.placement", "shivya_daemon.renewal"},
         set(),
     ),
     "shivya_daemon.startup": (

@@ -135,10 +135,21 @@ class Commands:
 
     def _route(self, fields: Fields, _: Session) -> Reply:
         service, hops = self._offered(fields), fields.count("hops", 0, 0, MAX_SERVERS) or 0
+        ahead = fields.count("ahead")
         fields.finish()
         book, now = self._desk.book, self._clock()
         table, out = self._priced(service, now)
-        index = placement.place(table, book.held(service), table.servers, table.service_rate, out, 0.0, hops)
+        index = placement.place(
+            table,
+            book.held(service),
+            table.servers,
+            table.service_rate,
+            out,
+            0.0,
+            hops,
+            overrun=book.overrun(service, now),
+            ahead=ahead,
+        )
         if hops == 0:
             book.arrived(service, 1, now)
         if index is None:
@@ -159,7 +170,14 @@ class Commands:
             self._handed[service] = (table.tick, handed)
         remaining = [row.flow - handed.get(row.id, 0) for row in table.neighbours]
         moves = placement.hand_over(
-            table, book.held(service), table.servers, table.service_rate, out, 0.0, remaining
+            table,
+            book.held(service),
+            table.servers,
+            table.service_rate,
+            out,
+            0.0,
+            remaining,
+            overrun=book.overrun(service, now),
         )
         rows = []
         for index, count in moves:

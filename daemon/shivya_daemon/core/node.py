@@ -155,6 +155,11 @@ class Node:
         if not self._left:
             self._agenda.publish(now)
 
+    @property
+    def told(self) -> dict[bytes, float]:
+        """The wait of each service, by tag, in the last heartbeats."""
+        return dict(self._stack.pulse.told)
+
     def drain(self, now: float) -> None:
         """Take no new link and end all there are, as before a planned end; peers are told that it drains."""
         self._stack.draining = True
