@@ -119,8 +119,8 @@ def _plan(options: Namespace) -> _Plan:
             raise CommandError(ExitCode.USAGE, f"--laws: no law {law!r}; there are {', '.join(LAWS)}")
     try:
         values: dict[str, Any] = {} if options.file is None else read(options.file)
-        if options.load and "arrivals" in values:
-            raise ScenarioError("--load means nothing beside a trace, which has its own; leave one out")
+        if options.load and not values.keys().isdisjoint(("arrivals", "arrival_rates")):
+            raise ScenarioError("--load means nothing beside a trace or arrival_rates; leave one out")
         given = {"nodes": options.nodes, "seconds": options.seconds}
         values |= {key: value for key, value in given.items() if value is not None}
         _keep_what_is_compiled()
@@ -151,6 +151,8 @@ def _jobs(scenario: Scenario) -> float:
     """About how many jobs a fleet has."""
     if scenario.arrivals is not None:
         return len(scenario.arrivals)
+    if scenario.arrival_rates is not None:
+        return math.fsum(scenario.arrival_rates) * scenario.horizon + sum(scenario.backlog or ())
     shares = scenario.shares or (1 / scenario.nodes,) * scenario.nodes
     rate = math.fsum(rate * share for rate, share in zip(scenario.rates, shares, strict=True))
     return scenario.load * rate * scenario.nodes * scenario.horizon
@@ -235,7 +237,8 @@ def _finite(row: Row) -> Row:
 
 def _title(plan: _Plan) -> str:
     scenario, (first, last) = plan.scenarios[0], (plan.seeds[0], plan.seeds[-1])
-    load = f"load {scenario.load:g}, " if len(plan.scenarios) == 1 and scenario.arrivals is None else ""
+    drawn = scenario.arrivals is None and scenario.arrival_rates is None
+    load = f"load {scenario.load:g}, " if drawn and len(plan.scenarios) == 1 else ""
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
     return f"{scenario.nodes} nodes, {scenario.seconds:g} s, {load}{seeds}"
 
