@@ -117,8 +117,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.services", "shivya_daemon.snapshot"},
         set(),
     ),
+    "shivya_daemon.recent": ({"shivya_daemon.rates", "shivya_daemon.world"}, set()),
+    "shivya_daemon.known": (
+        {"shivya_daemon.core", "shivya_daemon.recent", "shivya_daemon.settings", "shivya_daemon.world"},
+        set(),
+    ),
     "shivya_daemon.desk": (
-        {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
+        {"shivya_daemon.known", "shivya_daemon.recent"}
+        | {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
         | {"shivya_daemon.status", "shivya_daemon.snapshot", "shivya_daemon.services"}
         | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"},
         set(),
