@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from shivya import commands, mesh_commands, simulate
+from shivya import commands, mesh_commands, simulate, whatif
 from shivya.errors import CommandError, ExitCode
 from shivya.version import __version__
 from shivya_daemon.views.words import plain
@@ -206,7 +206,7 @@ def _add_mesh(verbs: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:
-    """Add the commands that need no running daemon."""
+    """Add the commands that compute."""
     reconcile = _command(verbs, "reconcile", commands.reconcile, example="shivya reconcile mesh.json --json")
     reconcile.add_argument("file", metavar="FILE", help="mesh as JSON; - reads standard input")
     _choose_json(reconcile)
@@ -240,6 +240,27 @@ def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:
     fleets.add_argument("--csv", metavar="FILE", type=Path, help="write the rows to a file, too")
     fleets.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw p99 of every law to a file, too")
     _choose_json(fleets)
+
+    twins = _command(
+        verbs,
+        "whatif",
+        whatif.whatif,
+        example="shivya whatif --fail edge-3 --load 1.5 --port 8086",
+    )
+    twins.add_argument(
+        "--fail",
+        metavar="NODE",
+        action="append",
+        default=[],
+        help="name or id of a node that ends; repeatable",
+    )
+    twins.add_argument("--load", type=_positive, default=1.0, metavar="X", help="multiply all arrivals by X")
+    twins.add_argument("--service", default="default", help="kind of job (default: default)")
+    twins.add_argument("--twins", type=_counting, default=64, help="how many futures are drawn (default 64)")
+    twins.add_argument("--seconds", type=_positive, default=60.0, help="how far they go (default 60)")
+    twins.add_argument("--seed", type=_whole, default=0, help="of the first twin (default 0)")
+    _choose_daemon(twins)
+    _choose_json(twins)
 
     demo = _command(verbs, "demo", commands.demo, example="shivya demo --nodes 5 --seconds 30 --kill")
     demo.add_argument("--nodes", type=_counting, default=5, help="daemons to start (default 5)")

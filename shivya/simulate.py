@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from shivya.compiled import interrupts, keep_what_is_compiled, leave, memory_in_words
 from shivya.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def simulate(options: Namespace) -> int:
     _check_outputs(options)
     runs: list[_Run] = []
     news: SimpleQueue[_News] = SimpleQueue()
-    with _interrupts_as_news(news):
+    with interrupts(lambda: news.put("interrupted")):
         plan = _plan(options)
         finished = _run(plan, runs, news)
     known = tuple(runs)
@@ -82,22 +82,7 @@ def simulate(options: Namespace) -> int:
     if finished:
         return ExitCode.OK
     sys.stderr.write(f"shivya simulate: interrupted, {len(known)} of {plan.runs} runs are done\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The thread is inside compiled code, which neither stops nor survives an orderly shutdown around it.
-    os._exit(ExitCode.INTERRUPTED)
-
-
-@contextmanager
-def _interrupts_as_news(news: SimpleQueue[_News]) -> Iterator[None]:
-    """Take Ctrl-C as news while the context lasts: raised inside a callback of JAX's, it would be lost."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda number, frame: news.put("interrupted"))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    leave(ExitCode.INTERRUPTED)
 
 
 def _check_outputs(options: Namespace) -> None:
@@ -123,7 +108,7 @@ def _plan(options: Namespace) -> _Plan:
             raise ScenarioError("--load means nothing beside a trace or arrival_rates; leave one out")
         given = {"nodes": options.nodes, "seconds": options.seconds}
         values |= {key: value for key, value in given.items() if value is not None}
-        _keep_what_is_compiled()
+        keep_what_is_compiled()
         scenario = build(values, str(options.file or "scenario"))
     except ScenarioError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
@@ -138,13 +123,6 @@ def _plan(options: Namespace) -> _Plan:
             "ask for fewer --seeds, --nodes or --seconds",
         )
     return _Plan(scenarios, tuple(dict.fromkeys(options.laws)), seeds)
-
-
-def _keep_what_is_compiled() -> None:
-    """Name the user's cache to JAX, which asks when it is imported, that is from here on."""
-    from shivya_daemon.mind.start import compile_cache
-
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compile_cache()))
 
 
 def _jobs(scenario: Scenario) -> float:
@@ -171,9 +149,7 @@ def _run(plan: _Plan, runs: list[_Run], news: SimpleQueue[_News]) -> bool:
     if isinstance(new, ValueError):
         raise CommandError(ExitCode.USAGE, str(new)) from new
     if isinstance(new, BaseException):
-        if "RESOURCE_EXHAUSTED" in str(new):
-            raise CommandError(ExitCode.FAILED, "too little memory; ask for fewer --seeds or --nodes")
-        raise new
+        raise memory_in_words(new)
     return True
 
 

@@ -53,9 +53,27 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.settlement": ({"shivya_kernels"}, {"jax", "numpy"}),
     "shivya.reconcile": ({"shivya.errors", "shivya.settlement", "shivya.tables"}, set()),
     "shivya.experiments": ({"shivya.simulate_scenario", "shivya_kernels"}, set()),
+    "shivya.compiled": ({"shivya.errors", "shivya_daemon.mind"}, set()),
+    "shivya.whatif": (
+        {"shivya.ask", "shivya.commands", "shivya.compiled", "shivya.errors"}
+        | {"shivya.whatif_mesh", "shivya.whatif_text", "shivya.whatif_twins"},
+        set(),
+    ),
+    "shivya.whatif_mesh": ({"shivya.errors"}, set()),
+    "shivya.whatif_text": (
+        {"shivya.tables", "shivya.whatif_mesh", "shivya.whatif_twins", "shivya_daemon.views.words"},
+        set(),
+    ),
+    "shivya.whatif_twins": ({"shivya.whatif_mesh", "shivya_kernels"}, {"numpy"}),
     "shivya.simulate": (
-        {"shivya.errors", "shivya.experiments", "shivya.simulate_plot", "shivya.simulate_scenario"}
-        | {"shivya.tables", "shivya_daemon.mind", "shivya_kernels"},
+        {
+            "shivya.compiled",
+            "shivya.errors",
+            "shivya.experiments",
+            "shivya.simulate_plot",
+            "shivya.simulate_scenario",
+        }
+        | {"shivya.tables", "shivya_kernels"},
         {"rich"},
     ),
     "shivya.simulate_plot": ({"shivya.experiments"}, set()),
