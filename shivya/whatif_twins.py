@@ -15,6 +15,7 @@ from shivya.whatif_mesh import BURST_SECONDS, CALM_SECONDS, Mesh, bursts, spread
 
 if TYPE_CHECKING:
     from shivya_kernels.fleet import Params, Scenario, World
+    from shivya_kernels.fleet.world import Shape
 
 SETTLING = 1.0
 """Seconds in which twins go on as the mesh is; then nodes fail, and jobs are measured from there on."""
@@ -137,21 +138,25 @@ def _in_steps(seconds: float) -> float:
     return max(round(seconds / STEP), 1) * STEP
 
 
-def _room(fitting: Sequence[World]) -> Any:
+def _room(fitting: Sequence[World]) -> Shape:
     """A shape that all fit into, of round sizes, so that the next question finds its program compiled."""
-    first = fitting[0].shape
-
-    def most(field: str) -> int:
-        return max(getattr(world.shape, field) for world in fitting)
-
-    sizes = {field: 1 << (most(field) - 1).bit_length() for field in ("rows", "jobs", "burst")}
+    shapes = [world.shape for world in fitting]
+    rows = _round(max(shape.rows for shape in shapes))
+    degree = max(shape.degree for shape in shapes)
     return replace(
-        first,
-        **sizes,
-        degree=most("degree"),
-        near=most("near"),
-        listeners=sizes["rows"] * most("degree"),
+        shapes[0],
+        rows=rows,
+        degree=degree,
+        near=max(shape.near for shape in shapes),
+        listeners=rows * degree,
+        jobs=_round(max(shape.jobs for shape in shapes)),
+        burst=_round(max(shape.burst for shape in shapes)),
     )
+
+
+def _round(size: int) -> int:
+    """The next power of two."""
+    return 1 << (size - 1).bit_length()
 
 
 def _outlook(world: World, parameters: Params, failed: tuple[int, ...]) -> Outlook:

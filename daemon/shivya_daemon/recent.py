@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shivya_daemon.rates import RATE_WINDOW
 from shivya_daemon.world import World
@@ -19,20 +20,22 @@ SPAN = 60
 MAX_NODES = 512
 """Nodes remembered, over all services; beyond that the one that was silent for longest makes room."""
 _INTERVAL = 1.0
+_NO_JOBS = -1.0
+"""Fewer jobs than that cannot have come, whatever the rounding: the node has begun anew."""
 _GAP = 3.0
 """Seconds of silence after which a node's past is begun anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class _Sample:
     """What a node said of one service."""
 
     at: float
     """When it was true, seconds on this node's clock."""
     queue: int
     service_rate: float
-    arrival_rate: float | None
-    """From outside, jobs per second, faded over `RATE_WINDOW`; None where it is not told, two links away."""
+    faded: float | None
+    """Jobs that came from outside, each counting less with its age; None of nodes two links away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,44 @@ class Past:
     """Jobs that came from outside, in equal parts of `seconds`; none where that is not told."""
 
 
+class _Watch:
+    """The samples of one node and service."""
+
+    def __init__(self) -> None:
+        self.samples: deque[_Sample] = deque(maxlen=SPAN + 1)
+        self._began = -math.inf
+        """When its first job came; long ago where that was not seen."""
+
+    def add(self, at: float, queue: int, service_rate: float, arrival_rate: float | None) -> None:
+        """Take a sample; what contradicts the ones before is a new life, or is heard again after silence."""
+        last = self.samples[-1] if self.samples else None
+        if last is not None and at <= last.at:
+            return
+        if last is not None and (at - last.at > _GAP or (last.faded is None) != (arrival_rate is None)):
+            self.samples.clear()
+            self._began = -math.inf
+            last = None
+        if last is not None and last.faded == 0.0 and arrival_rate:
+            self._began = (last.at + at) / 2
+        sample = _Sample(at, queue, service_rate, self._faded(at, arrival_rate))
+        if last is not None and (jobs_between(last, sample) or 0.0) < _NO_JOBS:
+            self.samples.clear()
+            self._began = (last.at + at) / 2
+            sample = _Sample(at, queue, service_rate, self._faded(at, arrival_rate))
+        self.samples.append(sample)
+
+    def _faded(self, at: float, arrival_rate: float | None) -> float | None:
+        """Undo what `rates.Arrivals` divides by: the window, or as much of it as there was yet."""
+        if arrival_rate is None:
+            return None
+        return arrival_rate * RATE_WINDOW * -math.expm1(-max(1.0, at - self._began) / RATE_WINDOW)
+
+
 class Recent:
     """Remembers; `note` wants to be called at each tick."""
 
     def __init__(self) -> None:
-        self._samples: dict[tuple[str, bytes], deque[Sample]] = {}
+        self._watches: dict[tuple[str, bytes], _Watch] = {}
         self._due = -math.inf
 
     def note(self, worlds: Iterable[World], now: float) -> None:
@@ -63,56 +99,44 @@ class Recent:
         self._due = now + _INTERVAL if now - self._due > _INTERVAL else self._due + _INTERVAL
         for world in worlds:
             for vertex in world.vertices:
+                if vertex.age > world.stale_after:
+                    continue
                 told = vertex.direct or vertex.id == world.own.id
                 rate = vertex.arrival_rate if told else None
-                sample = Sample(now - vertex.age, vertex.queue, vertex.service_rate, rate)
-                if vertex.age <= world.stale_after:
-                    self._add((world.service, vertex.id), sample)
-        for key in [key for key, samples in self._samples.items() if now - samples[-1].at > SPAN]:
-            del self._samples[key]
+                watch = self._watch((world.service, vertex.id))
+                watch.add(now - vertex.age, vertex.queue, vertex.service_rate, rate)
+        for key in [key for key, watch in self._watches.items() if now - watch.samples[-1].at > SPAN]:
+            del self._watches[key]
 
     def past(self, service: str, node: bytes) -> Past | None:
         """Return the last minute of a node; None while there are no two samples of it."""
-        samples = self._samples.get((service, node), ())
-        if len(samples) < 2:
+        watch = self._watches.get((service, node))
+        if watch is None or len(watch.samples) < 2:
             return None
-        count = len(samples)
-        arrived = [jobs_between(*pair) for pair in zip(samples, list(samples)[1:], strict=False)]
+        samples = watch.samples
+        arrived = [jobs_between(one, two) for one, two in pairwise(samples)]
         return Past(
             seconds=samples[-1].at - samples[0].at,
-            queue=sum(sample.queue for sample in samples) / count,
-            service_rate=sum(sample.service_rate for sample in samples) / count,
+            queue=sum(sample.queue for sample in samples) / len(samples),
+            service_rate=sum(sample.service_rate for sample in samples) / len(samples),
             counts=tuple(jobs for jobs in arrived if jobs is not None),
         )
 
-    def _add(self, key: tuple[str, bytes], sample: Sample) -> None:
-        samples = self._samples.pop(key, None) or deque(maxlen=SPAN + 1)
-        if samples:
-            jobs = jobs_between(samples[-1], sample)
-            anew = jobs is not None and jobs < -1.0  # no rate falls faster than it fades, but for a new life
-            if (
-                anew
-                or sample.at - samples[-1].at > _GAP
-                or (jobs is None) != (samples[-1].arrival_rate is None)
-            ):
-                samples.clear()
-            elif sample.at <= samples[-1].at:
-                self._samples[key] = samples
-                return
-        samples.append(sample)
-        if len(self._samples) >= MAX_NODES:
-            del self._samples[next(iter(self._samples))]
-        self._samples[key] = samples
+    def _watch(self, key: tuple[str, bytes]) -> _Watch:
+        """Return the samples of a node, as those last used."""
+        watch = self._watches.pop(key, None) or _Watch()
+        if len(self._watches) >= MAX_NODES:
+            del self._watches[next(iter(self._watches))]
+        self._watches[key] = watch
+        return watch
 
 
-def jobs_between(first: Sample, second: Sample) -> float | None:
-    """Return how many jobs came between two samples, by how the rate faded; None if they do not tell.
+def jobs_between(first: _Sample, second: _Sample) -> float | None:
+    """Return how many jobs came between two samples; None if they do not tell.
 
-    Right to a few per cent, as what came in between has faded by half of it on average. Rates that are less
-    than half a minute old have not faded as much as they will: their counts are rougher.
+    Right to a few per cent of them: what came in between has faded by half of the time on average.
     """
-    if first.arrival_rate is None or second.arrival_rate is None:
+    if first.faded is None or second.faded is None:
         return None
-    elapsed = second.at - first.at
-    kept = math.exp(-elapsed / RATE_WINDOW)
-    return RATE_WINDOW * (second.arrival_rate - first.arrival_rate * kept) / math.sqrt(kept)
+    kept = math.exp(-(second.at - first.at) / RATE_WINDOW)
+    return (second.faded - first.faded * kept) / math.sqrt(kept)

@@ -9,7 +9,7 @@ import pytest
 
 from shivya_daemon import recent
 from shivya_daemon.rates import Arrivals
-from shivya_daemon.recent import MAX_NODES, SPAN, Recent
+from shivya_daemon.recent import MAX_NODES, SPAN, Past, Recent
 from shivya_daemon.world import Vertex, World
 
 OWN, B, FAR = (bytes([i]) * 20 for i in (5, 2, 9))
@@ -25,12 +25,30 @@ def direct(rate: float, age: float = 0.0, node: bytes = B, queue: int = 1) -> Ve
 
 def test_jobs_are_counted_from_rates_that_fade() -> None:
     """Against the jobs themselves: bursts and calm, heard a tenth of a second late, at uneven times."""
+    jobs, past = watched(seconds=100)
+    assert past is not None and len(past.counts) == SPAN and 59 < past.seconds < 61.5
+    actual = [sum(99.9 - s - 1 < t <= 99.9 - s for t in jobs) for s in reversed(range(SPAN))]
+    assert sum(past.counts) == pytest.approx(sum(actual), rel=0.03)
+    mean = sum(actual) / SPAN
+    error = sum((a - b) ** 2 for a, b in zip(actual, past.counts, strict=True)) / SPAN
+    assert error < 0.25 * sum((a - mean) ** 2 for a in actual) / SPAN, "bursts show"
+
+
+@pytest.mark.parametrize("silent", [0, 7])
+def test_jobs_are_counted_from_the_first_one_on(silent: int) -> None:
+    """A rate that is seconds old has not faded for long, and says so by dividing by less than the window."""
+    jobs, past = watched(seconds=12, silent=silent)
+    assert past is not None
+    assert sum(past.counts) == pytest.approx(len(jobs), rel=0.1)
+
+
+def watched(seconds: int, silent: int = 0) -> tuple[list[float], Past | None]:
+    """Jobs that come in bursts, and what is remembered of them."""
     rng, arrivals, memory = random.Random(3), Arrivals(), Recent()
-    jobs = sorted(
-        t for t in (rng.uniform(0, 100) for _ in range(3000)) if rng.random() < (1 if t % 8 < 2 else 0.2)
-    )
+    drawn = sorted(rng.uniform(0, seconds) for _ in range(30 * seconds))
+    jobs = [t for t in drawn if t > silent and rng.random() < (1 if t % 8 < 2 else 0.2)]
     told, heard, position = 0.0, 0.0, 0
-    for tick in range(1001):
+    for tick in range(10 * seconds + 1):
         now = tick / 10
         while position < len(jobs) and jobs[position] <= now:
             arrivals.add(jobs[position], 1)
@@ -38,13 +56,7 @@ def test_jobs_are_counted_from_rates_that_fade() -> None:
         if rng.random() < 0.7:  # a heartbeat
             told, heard = arrivals.rate(now), now
         memory.note([world(direct(told, now - heard))], now)
-    past = memory.past("default", B)
-    assert past is not None and len(past.counts) == SPAN and 59 < past.seconds < 61.5
-    actual = [sum(99.9 - s - 1 < t <= 99.9 - s for t in jobs) for s in reversed(range(SPAN))]
-    assert sum(past.counts) == pytest.approx(sum(actual), rel=0.06)
-    mean = sum(actual) / SPAN
-    error = sum((a - b) ** 2 for a, b in zip(actual, past.counts, strict=True)) / SPAN
-    assert error < 0.25 * sum((a - mean) ** 2 for a in actual) / SPAN, "bursts show"
+    return jobs, memory.past("default", B)
 
 
 def test_own_jobs_and_means() -> None:

@@ -56,12 +56,13 @@ def _intensity(
         if scenario.hotspot > 0 and n > 1:
             share[:] = (1 - scenario.hotspot) / (n - 1)
             share[rng.integers(n)] = scenario.hotspot
-        return scenario.load * rate.sum() * share
-    known = np.array(scenario.arrival_rates, float)
+        return share * (scenario.load * float(rate.sum()))
+    known: NDArray[np.float64] = np.array(scenario.arrival_rates, float)
     if scenario.arrival_spread is None:
         return known
     variance = np.maximum(np.square(scenario.arrival_spread), 1e-12)
-    return known * rng.gamma(1 / variance, variance)
+    known *= rng.gamma(1 / variance, variance)
+    return known
 
 
 def _turned_away(

@@ -283,7 +283,8 @@ def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> Wor
 
 
 def _microseconds(seconds: list[float]) -> NDArray[np.int32]:
-    return np.round(np.minimum(np.array(seconds) * MICROSECONDS, NEVER)).astype(np.int32)
+    times: NDArray[np.int32] = np.round(np.minimum(np.array(seconds) * MICROSECONDS, NEVER)).astype(np.int32)
+    return times
 
 
 def _cut(scenario: Scenario) -> tuple[float, float] | None:
