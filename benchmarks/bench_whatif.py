@@ -1,12 +1,13 @@
 """Does `shivya whatif --fail` foretell what happens when a node is really killed?
 
 Real daemons and workers of the demo on this machine, under load: the demo's rates, bursty as there or steady
-(Poisson). After ninety seconds a survivor is asked what it knows (KNOWN), and at once a node is killed, daemon
-and worker, as the demo does it. The twins are run afterwards, lest they cost the mesh anything, from that one
-answer and nothing later. Measured are the jobs submitted in the minute after the kill; "before" is the minute
-before it, beside the twins of the mesh as it was. No minute tells exactly how many jobs the next one brings, so
-a row also has what twins say when they are told the arrival rates that came ("told"): what is left is mostly
-the model's own error. Ratios are predicted over measured. `--runs` of each kind, two and a half minutes each.
+(Poisson). After ninety seconds a survivor is asked what it knows (KNOWN), and at once a node is killed, its
+daemon and its worker, as the demo does it. The twins are run afterwards, lest they cost the mesh anything,
+from that one answer and nothing later. Measured are the jobs submitted in the minute after the kill; "before"
+is the minute before it, beside the twins of the mesh as it was. No minute tells exactly how many jobs the
+next one brings, so a row also has what twins say when they are told the arrival rates that came ("told"):
+what is left is mostly the model's own error. Ratios are predicted over measured. `--runs` of each kind, two
+and a half minutes each.
 """
 
 from __future__ import annotations

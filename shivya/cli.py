@@ -237,6 +237,11 @@ def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )
     fleets.add_argument("--seeds", type=_counting, default=3, help="fleets per law and load (default 3)")
     fleets.add_argument("--seed0", type=_whole, default=0, metavar="K", help="the first seed (default 0)")
+    fleets.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="share the seeds with other processes: where process 0 is"
+    )
+    fleets.add_argument("--processes", type=_counting, metavar="N", help="how many there are in all")
+    fleets.add_argument("--process", type=_whole, metavar="I", help="which one this is; 0 prints and writes")
     fleets.add_argument("--csv", metavar="FILE", type=Path, help="write the rows to a file, too")
     fleets.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw p99 of every law to a file, too")
     _choose_json(fleets)

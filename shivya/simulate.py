@@ -12,13 +12,14 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from shivya.compiled import interrupts, keep_what_is_compiled, leave, memory_in_words
 from shivya.errors import CommandError, ExitCode
+from shivya.simulate_hosts import Hosts
 
 if TYPE_CHECKING:
     from shivya.experiments import Row
@@ -62,6 +63,13 @@ class _Plan(NamedTuple):
     """One per load."""
     laws: tuple[str, ...]
     seeds: tuple[int, ...]
+    hosts: Hosts | None
+    """With whom the seeds are shared."""
+
+    @property
+    def own_seeds(self) -> tuple[int, ...]:
+        """Those that run here."""
+        return self.seeds if self.hosts is None else self.hosts.share(self.seeds)
 
     @property
     def runs(self) -> int:
@@ -71,14 +79,17 @@ class _Plan(NamedTuple):
 
 def simulate(options: Namespace) -> int:
     """Compare laws of load sharing on the same simulated jobs."""
-    _check_outputs(options)
+    hosts = Hosts.of(options)
+    if hosts is None or hosts.prints:
+        _check_outputs(options)
     runs: list[_Run] = []
     news: SimpleQueue[_News] = SimpleQueue()
-    with interrupts(lambda: news.put("interrupted")):
-        plan = _plan(options)
+    with interrupts(lambda: news.put("interrupted")), nullcontext() if hosts is None else hosts.quiet():
+        plan = _plan(options, hosts)
         finished = _run(plan, runs, news)
     known = tuple(runs)
-    _publish(options, plan, known)
+    if hosts is None or hosts.prints:
+        _publish(options, plan, known)
     if finished:
         return ExitCode.OK
     sys.stderr.write(f"shivya simulate: interrupted, {len(known)} of {plan.runs} runs are done\n")
@@ -94,7 +105,7 @@ def _check_outputs(options: Namespace) -> None:
             raise CommandError(ExitCode.USAGE, f"{flag} cannot be written to {path}; name a file elsewhere")
 
 
-def _plan(options: Namespace) -> _Plan:
+def _plan(options: Namespace, hosts: Hosts | None) -> _Plan:
     from dataclasses import replace
 
     from shivya.simulate_scenario import ScenarioError, build, read
@@ -115,14 +126,15 @@ def _plan(options: Namespace) -> _Plan:
     loads = dict.fromkeys(options.load or [scenario.load])
     scenarios = tuple(replace(scenario, load=load) for load in loads)
     seeds = tuple(range(options.seed0, options.seed0 + options.seeds))
-    jobs = max(_jobs(scenario) for scenario in scenarios) * len(seeds)
+    plan = _Plan(scenarios, tuple(dict.fromkeys(options.laws)), seeds, hosts)
+    jobs = max(_jobs(scenario) for scenario in scenarios) * len(plan.own_seeds)
     if jobs > JOBS_LIMIT:
         raise CommandError(
             ExitCode.USAGE,
             f"about {jobs:.2g} jobs would run at a time, the most is {JOBS_LIMIT:.2g}; "
             "ask for fewer --seeds, --nodes or --seconds",
         )
-    return _Plan(scenarios, tuple(dict.fromkeys(options.laws)), seeds)
+    return plan
 
 
 def _jobs(scenario: Scenario) -> float:
@@ -158,11 +170,13 @@ def _work(plan: _Plan, runs: list[_Run], news: SimpleQueue[_News]) -> None:
         from shivya import experiments
         from shivya_kernels.fleet import worlds
 
-        for scenario in plan.scenarios:
-            world = worlds(scenario, plan.seeds)
-            for law in plan.laws:
-                runs.append(experiments.measure(world, law).rows)  # not the trace, which may be large
-                news.put("run")
+        with nullcontext() if plan.hosts is None else plan.hosts.met():
+            for scenario in plan.scenarios:
+                world = worlds(scenario, plan.own_seeds)
+                for law in plan.laws:
+                    rows = experiments.measure(world, law).rows  # not the trace, which may be large
+                    runs.append(rows if plan.hosts is None else plan.hosts.gathered(rows))
+                    news.put("run")
         news.put("finished")
     except BaseException as error:  # raised where the command waits for it
         news.put(error)
