@@ -5,9 +5,9 @@ Real daemons and workers of the demo on this machine, under load: the demo's rat
 daemon and its worker, as the demo does it. The twins are run afterwards, lest they cost the mesh anything,
 from that one answer and nothing later. Measured are the jobs submitted in the minute after the kill; "before"
 is the minute before it, beside the twins of the mesh as it was. No minute tells exactly how many jobs the
-next one brings, so a row also has what twins say when they are told the arrival rates that came ("told"):
-what is left is mostly the model's own error. Ratios are predicted over measured. `--runs` of each kind, two
-and a half minutes each.
+next one brings, so a row also has what twins say when they are told the arrival rates that came and the
+configured service rates ("told"): what is left is the model's own error, and chance. Ratios are predicted
+over measured. `--runs` of each kind, two and a half minutes each.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ def row(kind: str, victim: int, seed: int, asked: Plan, record: dict[str, Any]) 
     told = replace(
         mesh,
         nodes=tuple(
-            replace(node, arrival_rate=came[int(node.name[1:]) - 1], seconds=math.inf) for node in mesh.nodes
+            replace(node, arrival_rate=came[i], service_rate=asked.service_rates[i], seconds=math.inf)
+            for node in mesh.nodes
+            for i in (int(node.name[1:]) - 1,)
         ),
     )
     _, informed = outlooks(replace(question, mesh=told))

@@ -86,6 +86,7 @@ KEYS: Mapping[str, _Kind] = MappingProxyType(
         "edges": _EDGES,
         "rates": _RATES,
         "shares": _SHARES,
+        "rate_spread": _EACH,
         "servers": _SERVERS,
         "sizes": _SIZES,
         "size_variation": _POSITIVE,

@@ -118,7 +118,8 @@ def _node(row: Mapping[str, Any], inflow: float) -> Node:
         busy = past["queue"] / (1 + past["queue"])
         arrivals = min(max(rate * busy - inflow, 0.0), rate)
     else:
-        arrivals = max(math.fsum(counts), 0.0) / seconds if counts else float(row["arrival_rate"])
+        counted = bool(counts) and seconds > 0
+        arrivals = max(math.fsum(counts), 0.0) / seconds if counted else float(row["arrival_rate"])
     return Node(
         id=str(row["id"]),
         name=str(row["name"]),
@@ -209,7 +210,7 @@ def bursts(mesh: Mesh) -> Bursts:
     return Bursts(high, low, _SHARE * (1 - _SHARE) * gap**2)
 
 
-def spreads(mesh: Mesh, shape: Bursts) -> tuple[float, ...]:
+def arrival_spreads(mesh: Mesh, shape: Bursts) -> tuple[float, ...]:
     """How well each arrival rate is known: relative standard deviation of a mean over as long as it took."""
     found = []
     for node in mesh.nodes:
@@ -219,6 +220,12 @@ def spreads(mesh: Mesh, shape: Bursts) -> tuple[float, ...]:
         variance = (1 / node.arrival_rate + shape.variance * 2 * _MEMORY) / node.seconds
         found.append(min(math.sqrt(variance), _GUESSED_SPREAD))
     return tuple(found)
+
+
+def rate_spreads(mesh: Mesh) -> tuple[float, ...]:
+    """How well each service rate is known: that of a mean over the jobs served meanwhile, of random sizes."""
+    served = (1 + node.service_rate * node.held / (1 + node.held) * node.seconds for node in mesh.nodes)
+    return tuple(min(1 / math.sqrt(jobs), _GUESSED_SPREAD) for jobs in served)
 
 
 def turned(mesh: Mesh, failed: Collection[int], factor: float) -> list[float]:

@@ -1,7 +1,7 @@
 """Twins of a live mesh: simulated fleets with its nodes, links, rates and backlog, rolled forward in time.
 
 What is not known of the future is drawn anew for each twin: when jobs come, how long they take, when bursts
-fall, and the true rates of arrivals within what a minute's count leaves open.
+fall, and the true rates of arrivals and of service within what a minute of watching leaves open.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from shivya.whatif_mesh import BURST_SECONDS, CALM_SECONDS, Mesh, bursts, spreads
+from shivya.whatif_mesh import (
+    BURST_SECONDS,
+    CALM_SECONDS,
+    Mesh,
+    arrival_spreads,
+    bursts,
+    rate_spreads,
+)
 
 if TYPE_CHECKING:
     from shivya_kernels.fleet import Params, Scenario, World
@@ -103,9 +110,10 @@ def scenario(question: Question) -> Scenario:
         edges=mesh.links,
         rates=tuple(node.service_rate for node in mesh.nodes),
         shares=None,
+        rate_spread=rate_spreads(mesh),
         servers=tuple(node.servers for node in mesh.nodes),
         arrival_rates=tuple(node.arrival_rate for node in mesh.nodes),
-        arrival_spread=spreads(mesh, shape),
+        arrival_spread=arrival_spreads(mesh, shape),
         backlog=tuple(node.queue for node in mesh.nodes),
         bursts=shape.variance > 0,
         burst_high=shape.high,

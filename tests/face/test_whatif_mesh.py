@@ -10,12 +10,13 @@ import pytest
 from shivya.errors import CommandError, ExitCode
 from shivya.whatif_mesh import (
     Mesh,
+    arrival_spreads,
     bursts,
     check_reports,
     find,
     overloads,
+    rate_spreads,
     read,
-    spreads,
     turned,
 )
 
@@ -77,7 +78,7 @@ def test_arrivals_two_links_away_follow_from_the_queue_and_from_what_neighbours_
     )
     assert [m.nodes[1].arrival_rate for m in (quiet, helped, flooded)] == pytest.approx([15.0, 10.0, 0.0])
     assert quiet.nodes[1].estimated and not quiet.nodes[0].estimated
-    assert spreads(quiet, bursts(quiet))[1] == 0.5, "an estimate is no count"
+    assert arrival_spreads(quiet, bursts(quiet))[1] == 0.5, "an estimate is no count"
 
 
 def test_a_node_that_drains_is_no_part_of_what_is_to_come() -> None:
@@ -197,7 +198,16 @@ def test_a_rate_is_known_the_better_the_longer_it_was_counted() -> None:
     nodes = [row(i, 50.0, 30.0, counts(rng, 30.0, 2.5, 0.5, 60)) for i in range(3)]
     nodes[1]["past"]["seconds"] = 15.0
     nodes[2] = row(2, 50.0, 0.0)
-    found = spreads(mesh(nodes=nodes), bursts(mesh(nodes=nodes)))
+    found = arrival_spreads(mesh(nodes=nodes), bursts(mesh(nodes=nodes)))
     assert 0.05 < found[0] < 0.4
     assert found[1] == pytest.approx(2 * found[0], rel=0.05)
     assert found[2] == 0.0, "nothing comes to it"
+
+
+def test_a_service_rate_is_known_the_better_the_more_was_served() -> None:
+    nodes = [row(i, 40.0, 10.0) for i in range(4)]
+    for node, queue, seconds in zip(nodes, (1.5, 0.01, 1.5, 0.0), (60.0, 60.0, 0.0, 60.0), strict=True):
+        node["past"] |= {"queue": queue, "seconds": seconds}
+    found = rate_spreads(mesh(nodes=nodes))
+    assert found[0] == pytest.approx((40 * 0.6 * 60) ** -0.5, rel=0.01)
+    assert found[0] < found[1] < found[2] == found[3] == 0.5

@@ -42,6 +42,16 @@ def test_spread_rates_differ_from_fleet_to_fleet_by_as_much_as_was_said() -> Non
     assert_allclose(counts.std(axis=0), expected, rtol=0.2)
 
 
+def test_true_service_rates_are_spread_about_those_that_are_known() -> None:
+    world = worlds(replace(LIVE, rate_spread=(0.2, 0.0, 0.1, 0.0), seconds=1.0), range(1000))
+    name = world.name[world.fleet < 1000]
+    rates, known = (values[world.fleet < 1000] for values in (world.rate, world.nominal))
+    for node, (rate, spread) in enumerate(zip(LIVE.rates, (0.2, 0.0, 0.1, 0.0), strict=True)):
+        mine = rates[name == node]
+        assert_allclose(known[name == node], rate)
+        assert_allclose((mine.mean(), mine.std()), (rate, spread * rate), rtol=0.1, atol=1e-3)
+
+
 def test_a_backlog_waits_from_the_start_and_is_not_measured() -> None:
     scenario = replace(LIVE, backlog=(0, 7, 3, 0))
     world = worlds(scenario, [1])
@@ -65,7 +75,8 @@ def kiefer(world: World) -> np.ndarray:
     result = np.full(world.shape.jobs, np.nan)
     for j in np.nonzero(world.owner == 0)[0]:
         home, born = int(world.home[j]), world.born[j] / 1e6
-        end = max(born, heapq.heappop(free[home])) + world.size[j] * len(free[home]) / float(world.rate[home])
+        needed = world.size[j] * world.servers[home] / float(world.rate[home])
+        end = max(born, heapq.heappop(free[home])) + needed
         heapq.heappush(free[home], end)
         result[j] = end - born
     return result
@@ -148,6 +159,7 @@ def test_healthy_and_failed_fleets_share_one_program() -> None:
         ({"servers": 0}, "servers must be 1 or more"),
         ({"arrival_rates": (1.0, 1.0, 1.0, float("nan"))}, "arrival_rates must be 0 or more"),
         ({"arrival_rates": None, "arrival_spread": (0.1,) * 4}, "give those, too"),
+        ({"rate_spread": (0.1,) * 4, "shares": (0.25,) * 4}, "without shares"),
         ({"failure": Failure((4,), 1.0)}, "failure names nodes outside"),
         ({"failure": Failure((0, 1, 2, 3), 1.0)}, "or all of them"),
         ({"failure": Failure((1,), 1.0), "partition": (1.0, 2.0)}, "cannot be combined"),

@@ -60,9 +60,16 @@ def _intensity(
     known: NDArray[np.float64] = np.array(scenario.arrival_rates, float)
     if scenario.arrival_spread is None:
         return known
-    variance = np.maximum(np.square(scenario.arrival_spread), 1e-12)
-    known *= rng.gamma(1 / variance, variance)
-    return known
+    return spread(rng, known, scenario.arrival_spread)
+
+
+def spread(
+    rng: np.random.Generator, known: NDArray[np.float64], deviation: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """What values may truly be that are known up to a relative standard deviation each: gamma, mean 1."""
+    variance = np.maximum(np.square(deviation), 1e-12)
+    drawn: NDArray[np.float64] = known * rng.gamma(1 / variance, variance)
+    return drawn
 
 
 def _turned_away(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shivya_kernels.fleet import graph
-from shivya_kernels.fleet.arrivals import Arrivals, draw_arrivals
+from shivya_kernels.fleet.arrivals import Arrivals, draw_arrivals, spread
 from shivya_kernels.fleet.scenario import Outage, Scenario
 
 
@@ -29,6 +29,8 @@ class Fleet:
         rates = np.array(scenario.rates)
         self.rate = rates if scenario.shares is None else machines.choice(rates, n, p=scenario.shares)
         self.nominal = self.rate * scenario.misstatement ** machines.choice([-1.0, 1.0], n)
+        if scenario.rate_spread is not None:
+            self.rate = spread(machines, self.rate, scenario.rate_spread)
         phases = scenario.steps(scenario.heartbeat)
         self.phase = ((machines.permutation(n) + machines.integers(phases)) % phases).astype(np.int32)
         self.near = graph.near(self.links, self.phase, phases, scenario.steps(scenario.latency))

@@ -54,6 +54,8 @@ class Scenario:
     """Service rates that nodes draw theirs from; that of all of a node's servers together."""
     shares: tuple[float, ...] | None = (0.4, 0.4, 0.2)
     """How often each rate is drawn; None: node i has rates[i]."""
+    rate_spread: tuple[float, ...] | None = None
+    """How well rates per node are known: relative standard deviations of the true ones, drawn per fleet."""
     servers: int | tuple[int, ...] = 1
     """Jobs that a node serves at a time, each with its share of the rate; of all nodes, or one per node."""
     sizes: Sizes = "exponential"
@@ -136,7 +138,8 @@ class Scenario:
 
     def _check_nodes(self) -> None:
         """Reject what is given per node and does not fit the nodes."""
-        for name, least in (("arrival_rates", 0), ("arrival_spread", 0), ("backlog", 0), ("servers", 1)):
+        bounds = {"arrival_rates": 0, "arrival_spread": 0, "rate_spread": 0, "backlog": 0, "servers": 1}
+        for name, least in bounds.items():
             values = getattr(self, name)
             given = values if isinstance(values, tuple) else () if values is None else (values,) * self.nodes
             if isinstance(values, tuple) and len(values) != self.nodes:
@@ -147,6 +150,8 @@ class Scenario:
             raise ValueError("arrivals that are recorded leave no room for arrival_rates, backlog or failure")
         if self.arrival_spread is not None and self.arrival_rates is None:
             raise ValueError("arrival_spread says how well arrival_rates are known; give those, too")
+        if self.rate_spread is not None and self.shares is not None:
+            raise ValueError("rate_spread says how well rates per node are known; give those, without shares")
         if self.failure is not None:
             failed = set(self.failure.nodes)
             if not failed <= set(range(self.nodes)) or len(failed) >= self.nodes:
