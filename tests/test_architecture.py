@@ -31,6 +31,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.cli": ({"shivya", *EDGE}, set()),
     "shivya.commands": ({"shivya", "shivya_daemon.app", "shivya_daemon.mind", *EDGE}, set()),
     "shivya.arguments": (set(), set()),
+    "shivya.experiment_arguments": (
+        {"shivya.arguments", "shivya.commands", "shivya.simulate", "shivya.whatif"},
+        set(),
+    ),
     "shivya.ledger_arguments": ({"shivya.arguments", "shivya.ledger_commands"}, set()),
     "shivya.ledger_commands": (
         {"shivya.commands", "shivya.config", "shivya.errors", "shivya.tables"}
@@ -64,11 +68,31 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.settlement": ({"shivya_kernels"}, {"jax", "numpy"}),
     "shivya.reconcile": ({"shivya.errors", "shivya.settlement", "shivya.tables"}, set()),
     "shivya.experiments": ({"shivya.simulate_scenario", "shivya_kernels"}, set()),
+    "shivya.compiled": ({"shivya.errors", "shivya_daemon.mind"}, set()),
+    "shivya.whatif": (
+        {"shivya.ask", "shivya.commands", "shivya.compiled", "shivya.errors"}
+        | {"shivya.whatif_mesh", "shivya.whatif_text", "shivya.whatif_twins"},
+        set(),
+    ),
+    "shivya.whatif_mesh": ({"shivya.errors"}, set()),
+    "shivya.whatif_text": (
+        {"shivya.tables", "shivya.whatif_mesh", "shivya.whatif_twins", "shivya_daemon.views.words"},
+        set(),
+    ),
+    "shivya.whatif_twins": ({"shivya.whatif_mesh", "shivya_kernels"}, {"numpy"}),
     "shivya.simulate": (
-        {"shivya.errors", "shivya.experiments", "shivya.simulate_plot", "shivya.simulate_scenario"}
-        | {"shivya.tables", "shivya_daemon.mind", "shivya_kernels"},
+        {
+            "shivya.compiled",
+            "shivya.errors",
+            "shivya.experiments",
+            "shivya.simulate_hosts",
+            "shivya.simulate_plot",
+            "shivya.simulate_scenario",
+        }
+        | {"shivya.tables", "shivya_kernels"},
         {"rich"},
     ),
+    "shivya.simulate_hosts": ({"shivya.errors", "shivya.experiments"}, {"jax", "numpy"}),
     "shivya.simulate_plot": ({"shivya.experiments"}, set()),
     "shivya.simulate_scenario": ({"shivya_kernels"}, set()),
     "shivya.proxy": ({"shivya.settlement", "shivya_kernels"}, set()),
@@ -144,8 +168,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.services", "shivya_daemon.snapshot"},
         set(),
     ),
+    "shivya_daemon.recent": ({"shivya_daemon.rates", "shivya_daemon.world"}, set()),
+    "shivya_daemon.known": (
+        {"shivya_daemon.core", "shivya_daemon.recent", "shivya_daemon.settings", "shivya_daemon.world"},
+        set(),
+    ),
     "shivya_daemon.desk": (
-        {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
+        {"shivya_daemon.known", "shivya_daemon.recent"}
+        | {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
         | {"shivya_daemon.status", "shivya_daemon.snapshot", "shivya_daemon.services"}
         | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"}
         | {"shivya_daemon.placement", "shivya_daemon.renewal"},

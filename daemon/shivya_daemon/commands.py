@@ -39,6 +39,10 @@ class Desk(Protocol):
         """Return one row per known link: reported flow, its parts, and what is recommended."""
         ...
 
+    def known(self, service: str) -> Reply:
+        """Return what is known of the mesh, and of whom nothing is."""
+        ...
+
     def table(self, service: str) -> Reply:
         """Return the neighbour table as of now (ages up to date, no `seen`)."""
         ...
@@ -84,6 +88,7 @@ class Commands:
             "DONE": self._done,
             "OFFLOAD": self._offload,
             "SETTLE": self._settle,
+            "KNOWN": self._known,
             "WATCH": self._watch,
             "COUNT": self._count,
             **MeshVerbs(desk.operations).actions,
@@ -220,6 +225,11 @@ class Commands:
         service = self._offered(fields)
         fields.finish()
         return {"edges": self._desk.settle(service)}
+
+    def _known(self, fields: Fields, _: Session) -> Reply:
+        service = self._offered(fields)
+        fields.finish()
+        return self._desk.known(service)
 
     def _watch(self, fields: Fields, session: Session) -> Reply:
         service, address = fields.service(), fields.address()

@@ -27,8 +27,10 @@ from shivya_daemon.core.events import (
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.heartbeat import Descriptor, ServiceLoad, service_tag
 from shivya_daemon.core.node import LocalLoad, Node, PeerView
+from shivya_daemon.known import known
 from shivya_daemon.operations import NodeOperations
 from shivya_daemon.placement import parse_table, waiting_time
+from shivya_daemon.recent import Recent
 from shivya_daemon.renewal import renewed
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
 from shivya_daemon.settings import LawSettings
@@ -84,6 +86,7 @@ class NodeDesk:
         self._started = clock()
         self._judged: tuple[Judged, ...] = ()
         self._departed: dict[str, int] = {}
+        self._recent = Recent()
         self._operations = operations
         self._notices = notices
 
@@ -117,7 +120,9 @@ class NodeDesk:
     def worlds(self, now: float) -> tuple[tuple[World, ServiceView], ...]:
         """Return what is known of each offered service."""
         peers = self._peers(now)
-        return tuple((self._survey(view, peers, now), view) for view in self.book.views(now))
+        found = tuple((self._survey(view, peers, now), view) for view in self.book.views(now))
+        self._recent.note((world for world, _ in found), now)
+        return found
 
     def conclude(
         self, worlds: tuple[tuple[World, ServiceView], ...], verdicts: Mapping[str, Verdict], now: float
@@ -184,6 +189,14 @@ class NodeDesk:
         """Return one row per known link of a service, as of the last tick."""
         judged = [j for j in self._judged if j.world.service == service]
         return [row.to_json() for row in settle_rows(self._names(self._clock()), judged)]
+
+    def known(self, service: str) -> dict[str, Any]:
+        """Return what is known of the mesh for an offered service, as of now, and of whom nothing is."""
+        now = self._clock()
+        peers = self._peers(now)
+        world = survey(self.node.id, self.book.view(service, now), peers, now, self._law)
+        told = known(self.node, world, {peer.id: peer for peer in peers}, self._recent, self._law)
+        return {**told, "draining": self._operations.draining}
 
     def table(self, service: str) -> dict[str, Any]:
         """Return the neighbour table of an offered service, with ages and counts as of now."""

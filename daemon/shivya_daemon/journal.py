@@ -77,9 +77,7 @@ class Journal:
         finding = self._witnessed.hear(public_key, told, now)
         after = self._witnessed.record(node)
         if after is not None and after.fork is not None and (before is None or before.fork is None):
-            _log.error(
-                "node %s signed two ledgers of %d entries", node.hex()[:8], told.size
-            )
+            _log.error("node %s signed two ledgers of %d entries", node.hex()[:8], told.size)
             evidence = [part.encode().hex() for part in after.fork]
             self.note("LEDGER_FORK", {"node": node.hex(), "size": told.size, "checkpoints": evidence})
         return finding
