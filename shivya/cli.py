@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from shivya import commands, mesh_commands, simulate
+from shivya import commands, guard_commands, mesh_commands, simulate
 from shivya.errors import CommandError, ExitCode
 from shivya.version import __version__
 from shivya_daemon.views.words import plain
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _add_questions(verbs)
     _add_reports(verbs)
     _add_mesh(verbs)
+    _add_guard(verbs)
     _add_experiments(verbs)
     return top
 
@@ -205,6 +206,32 @@ def _add_mesh(verbs: argparse._SubParsersAction[_Parser]) -> None:
     _choose_json(send)
 
 
+def _add_guard(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Add the commands about the guard."""
+    guard = _command(verbs, "guard", guard_commands.show_guard, example="shivya guard show")
+    actions = guard.add_subparsers(dest="action", metavar="ACTION", required=True)
+    seen = _command(actions, "show", guard_commands.show_guard, example="shivya guard show --json")
+    alone = _command(
+        actions, "run", guard_commands.run, example="shivya guard run --beats 10 --k-flows 4 --p-nodes 5"
+    )
+    alone.add_argument("--beats", type=_beats, default=10, help="how many, -1 = until stopped (default 10)")
+    alone.add_argument("--k-flows", type=_positive, default=4.0, help="flows per node (default 4)")
+    alone.add_argument("--p-nodes", type=_positive, default=5.0, help="nodes (default 5)")
+    alone.add_argument(
+        "--t-threshold", type=_positive, default=0.02, help="set-point of a beat, seconds (default 0.02)"
+    )
+    alone.add_argument("--anomalies", type=_not_negative, default=0.0, help="begin with so many (default 0)")
+    alone.add_argument("--seed-formulas", action="store_true", help="judge as the first design did")
+    alone.add_argument("--mesh", action="store_true", help="judge what the running node sees")
+    drill = _command(actions, "inject", guard_commands.inject, example="shivya guard inject 45 --peer edge-2")
+    drill.add_argument("anomalies", type=_not_negative, help="how many, 1000 at most")
+    drill.add_argument("--weight", type=_not_negative, help="new weight of the threat model (it has 0.12)")
+    drill.add_argument("--peer", metavar="NODE", help="name or id of the peer they count against")
+    for command in (seen, alone, drill):
+        _choose_daemon(command)
+        _choose_json(command)
+
+
 def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:
     """Add the commands that need no running daemon."""
     reconcile = _command(verbs, "reconcile", commands.reconcile, example="shivya reconcile mesh.json --json")
@@ -268,6 +295,10 @@ def _counting(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
     return int(text)
+
+
+def _beats(text: str) -> int:
+    return -1 if text == "-1" else _whole(text)
 
 
 def _number(text: str) -> float:

@@ -31,6 +31,8 @@ from shivya_daemon.core.events import Event, Linked, PeerJoined, PeerLeft, PeerR
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.node import Address
 from shivya_daemon.desk import NodeDesk
+from shivya_daemon.guard.sentry import Sentry
+from shivya_daemon.guard.sight import Outcome, Sight
 from shivya_daemon.identityfile import load_or_create_identity
 from shivya_daemon.keyfile import KeyFileError
 from shivya_daemon.operations import NodeOperations, Place
@@ -47,6 +49,7 @@ from shivya_daemon.verdict import Verdict
 from shivya_daemon.world import World
 
 if TYPE_CHECKING:
+    from shivya_daemon.guard.arbiter import Engine
     from shivya_daemon.mind.law import Law
     from shivya_daemon.mind.learn import Learner
     from shivya_daemon.mind.programs import Programs
@@ -134,6 +137,8 @@ class Daemon:
         port = self._driver.address[1]
         self._stop = anyio.Event()
         self._control = ControlServer(self._desk, socket_path(settings.socket, port))
+        self._sentry = Sentry(self._node, settings.law.tick_interval)
+        self._desk.guard = self._operations.guard = self._sentry
         self._law: Law | None = None
         self._learner: Learner | None = None
         self._recorder = startup.open_record(settings, identity.node_id)
@@ -242,10 +247,16 @@ class Daemon:
         while True:
             now = time.monotonic()
             worlds, host = self._desk.worlds(now), self._desk.host
-            swaps = self._learner.swaps() if self._learner is not None else {}
-            verdicts = await self._judge(worlds, host, swaps)
+            offer = self._learner.offer() if self._learner is not None else None
+            error, error_after = offer or (0.0, 0.0)
+            sight = self._sentry.look(now, (error, 0.0), (error_after, 0.0))
+            swaps = {}
+            if self._learner is not None and offer is not None and self._sentry.permits("swap"):
+                swaps = self._learner.swaps()
+            verdicts, outcome = await self._judge(worlds, host, swaps, sight)
             self._record(now, host, tuple(world for world, _ in worlds), verdicts, swaps)
             self._learn(verdicts, now)
+            verdicts = self._sentry.act(outcome, worlds, verdicts, time.monotonic())
             self._desk.conclude(worlds, verdicts, time.monotonic())
             self._driver.wake()
             self._control.notify()
@@ -253,30 +264,36 @@ class Daemon:
             await anyio.sleep(max(0.0, due - time.monotonic()))
 
     async def _judge(
-        self, worlds: tuple[tuple[World, ServiceView], ...], host: HostSample, swaps: dict[str, Programs]
-    ) -> dict[str, Verdict]:
-        law = self._law
+        self,
+        worlds: tuple[tuple[World, ServiceView], ...],
+        host: HostSample,
+        swaps: dict[str, Programs],
+        sight: Sight,
+    ) -> tuple[dict[str, Verdict], Outcome]:
+        law, sentry = self._law, self._sentry
         if law is None:
-            return {}
+            return {}, sentry.judge(sight)
         started = time.monotonic()
 
-        def tick() -> dict[str, Verdict]:
+        def tick() -> tuple[dict[str, Verdict], Outcome]:
+            outcome = sentry.judge(sight)
             for service, programs in swaps.items():
                 law.install(service, programs)
-            return law.judge(tuple(world for world, _ in worlds), host.cpu, host.memory, host.network)
+            verdicts = law.judge(tuple(world for world, _ in worlds), host.cpu, host.memory, host.network)
+            return verdicts, outcome
 
         try:
-            verdicts = await anyio.to_thread.run_sync(tick, abandon_on_cancel=True)
+            judged = await anyio.to_thread.run_sync(tick, abandon_on_cancel=True)
         except Exception as error:  # whatever it is, the mesh goes on without the law
             self._give_up(error)
-            return {}
+            return {}, sentry.judge(sight)
         self._durations.append(time.monotonic() - started)
         self._desk.tick_seconds_p50 = median(self._durations)
-        return verdicts
+        return judged
 
     def _learn(self, verdicts: dict[str, Verdict], now: float) -> None:
         if self._learner is not None:
-            self._learner.advance(verdicts, now)
+            self._learner.advance(verdicts, now, self._sentry.share)
             self._desk.learned = self._learner.learned()
 
     def _record(
@@ -298,7 +315,7 @@ class Daemon:
     async def _start_law(self) -> None:
         """Import JAX and compile the step on an empty mesh, in a thread."""
         try:
-            self._law, self._learner = await anyio.to_thread.run_sync(
+            self._law, self._learner, self._sentry.arbiter.engine = await anyio.to_thread.run_sync(
                 _make_law, self._settings, self._node.id, abandon_on_cancel=True
             )
         except Exception as error:  # a broken JAX must not take the node down
@@ -324,7 +341,7 @@ class Daemon:
                 await anyio.sleep(_VIEW_INTERVAL)
 
 
-def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner]:
-    from shivya_daemon.mind.start import start_law, start_learner
+def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner, Engine]:
+    from shivya_daemon.mind.start import start_guard, start_law, start_learner
 
-    return start_law(settings.law, own), start_learner(own)
+    return start_law(settings.law, own), start_learner(own), start_guard()

@@ -27,6 +27,7 @@ from shivya_daemon.core.events import (
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.heartbeat import Descriptor, ServiceLoad, service_tag
 from shivya_daemon.core.node import LocalLoad, Node, PeerView
+from shivya_daemon.guard.sentry import Sentry
 from shivya_daemon.operations import NodeOperations
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
 from shivya_daemon.settings import LawSettings
@@ -45,7 +46,7 @@ from shivya_daemon.status import (
 from shivya_daemon.table import full, neighbour_table, service_load
 from shivya_daemon.telemetry import HostSample
 from shivya_daemon.verdict import Learned, Verdict, shortest_expected_delay
-from shivya_daemon.world import World, survey
+from shivya_daemon.world import World, survey, without
 
 _NO_SERVICE = 1e-6  # jobs per second; waiting times stay finite
 _DRAINING = "draining: this node takes no new work, and stops when none is left"
@@ -75,6 +76,7 @@ class NodeDesk:
         self.tick_seconds_p50: float | None = None
         self.learned: Mapping[str, Learned] = {}
         """How the predictor of each service stands."""
+        self.guard: Sentry | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -224,6 +226,7 @@ class NodeDesk:
             },
             drops=dict(sums.drops),
             host=self.host.as_dict(),
+            guard=None if self.guard is None else self.guard.report(now, names),
             draining=self._operations.draining,
             status=(
                 *self._notices,
@@ -238,7 +241,8 @@ class NodeDesk:
     def _survey(self, view: ServiceView, peers: tuple[PeerView, ...], now: float) -> World:
         if self._operations.draining:  # the law then sees a node that cannot work off what it holds
             view = replace(view, service_rate=_NO_SERVICE)
-        return survey(self.node.id, view, peers, now, self._law)
+        world = survey(self.node.id, view, peers, now, self._law)
+        return world if self.guard is None else without(world, self.guard.outcasts)
 
     def _load(self, judged: Judged) -> ServiceLoad:
         load = service_load(judged.world, judged.verdict, judged.view)
