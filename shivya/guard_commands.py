@@ -36,6 +36,7 @@ def run(options: Namespace) -> int:
             seed=options.seed_formulas,
             sense=_eyes(socket_of(options)) if options.mesh else Sight,
         )
+        arbiter.load()
         if options.anomalies:
             arbiter.inject(options.anomalies)
         beats = arbiter.start(beats=options.beats)

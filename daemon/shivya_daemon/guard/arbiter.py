@@ -152,12 +152,7 @@ class Arbiter:
         """
         if beats < -1:
             raise ValueError(f"beats must be a number of beats, or -1 for no end, not {beats}")
-        if self.engine is None:
-            os.environ.setdefault("JAX_PLATFORMS", "cpu")
-            from shivya_daemon.mind import beat
-
-            self.engine = beat
-        self.engine.beat(Sight(), self.threat, self.loop, seed=self._seed)  # compiles
+        self.load()
         last, used = self._clock(), 0.0
         for number in itertools.count():
             if number == beats:
@@ -182,6 +177,15 @@ class Arbiter:
             used = self._cpu() - began
             self._sleep(outcome.pulse)
         return list(self.history)
+
+    def load(self) -> None:
+        """Compile the cores, unless that is done; takes seconds, in which evidence fades."""
+        if self.engine is None:
+            os.environ.setdefault("JAX_PLATFORMS", "cpu")
+            from shivya_daemon.mind import beat
+
+            self.engine = beat
+        self.engine.beat(Sight(), self.threat, self.loop, seed=self._seed)
 
     def inject(self, anomalies: float, weight: float | None = None, peer: bytes | None = None) -> None:
         """Count anomalies that did not happen, against a peer or for the node, and set the model's weight.
