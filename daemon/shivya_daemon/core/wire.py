@@ -7,7 +7,7 @@ trusted networks and the reference implementation. PING and PONG stay below this
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from shivya_daemon.core.frames import Payload
 from shivya_daemon.core.settings import Address
@@ -80,7 +80,7 @@ WireEvent = Up | Alive | Down | Unreached
 class Wire(Protocol):
     """One way to carry frames; everything it sends goes through the node's outbox and its gate."""
 
-    authentic: Final[bool]
+    authentic: bool
     """Whether the sender of a frame is proved to be who it says, and not only to receive at its address."""
 
     def connect(

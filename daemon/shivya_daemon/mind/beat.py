@@ -158,7 +158,7 @@ def _train(
     _, error = guard.train_threat(start, counts, labels, mask, 0.0)
 
     def descend(_: int, at: guard.ThreatModel) -> guard.ThreatModel:
-        after, _ = guard.train_threat(at, counts, labels, mask)
+        after: guard.ThreatModel = guard.train_threat(at, counts, labels, mask)[0]
         return after
 
     end = jax.lax.fori_loop(0, steps, descend, start)

@@ -65,7 +65,7 @@ class Sessions:
         self._answerer = Answerer(self._credentials, self._indices, settings)
         self._peers = Peers(self._indices, settings)
         rate = settings.failure_rate
-        self._failures = KeyedLimit(rate, 2 * rate, settings.max_addresses)
+        self._failures = KeyedLimit(rate, 2 * rate, settings.max_failing)
         self._owed: dict[bytes, float] = {}  # peers that wait for an answer, and when to give an empty one
         self._datagrams: deque[tuple[bytes, Address]] = deque()
         self._events: deque[Event] = deque()
