@@ -97,7 +97,7 @@ class _Record:
             for kind in self.kinds:
                 self.kinds[kind] *= rest
             self.at = now
-        return sum(self.kinds.values())
+        return sum(self.kinds.values(), 0.0)
 
     def evidence(self, now: float) -> Evidence:
         return Evidence(self.fade(now), dict(self.kinds))

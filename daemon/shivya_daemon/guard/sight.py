@@ -123,6 +123,6 @@ class Outcome:
     """Seconds to the next beat of a guard that runs alone."""
     change: float = 0.0
     """Of the grant, before its bounds."""
-    vector: tuple[float, ...] = ()
+    vector: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     """The scores of R, B, E, O times their weights: for display."""
     loop: Loop = field(default_factory=Loop)
