@@ -155,6 +155,8 @@ def test_a_grant_at_its_bound_winds_nothing_up() -> None:
     arbiter = clock.arbiter(most=0.001)
     arbiter.start(2000)
     assert arbiter.loop.grant == 0.001 and abs(arbiter.loop.integral) < 0.01
+    assert arbiter.loop.weights[3] == pytest.approx(0.35, abs=0.06), "nor does any weight drift away"
+    assert min(arbiter.loop.weights[:2]) > 0.2
     clock.control = 0.05
     arbiter.start(2)
     assert arbiter.loop.grant == 0.0

@@ -122,7 +122,7 @@ class Outcome:
     pulse: float = 0.0
     """Seconds to the next beat of a guard that runs alone."""
     change: float = 0.0
-    """Of the grant, before its bounds."""
+    """Of the grant, and of the weight of O."""
     vector: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     """The scores of R, B, E, O times their weights: for display."""
     loop: Loop = field(default_factory=Loop)

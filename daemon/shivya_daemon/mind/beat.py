@@ -122,9 +122,10 @@ def _beat(x: Float[Array, "X"], *, seed: bool) -> Float[Array, "Y"]:
     after, output = guard.pid_step(
         before, error, jnp.where(held | (dt <= 0.0), 0.0, jnp.maximum(dt, STEP)), limit=guard.PER_BEAT
     )
-    change = -output
+    grant = jnp.clip(granted - output, 0.0, most)
+    # The weight of O follows what is granted, and rests where that rests: it would drift to its bound.
+    change = grant - granted
     weights = guard.recalibrate(take("weights"), scores.threat, change)
-    grant = jnp.clip(granted + change, 0.0, most)
     head = (scores.urgency, scores.stability, scores.threat, scores.gain, scores.repairs, scores.status)
     rest = (guard.decide(scores), pulse, change, grant)
     tail = (after.integral, after.error, after.started, after.stable)
