@@ -35,6 +35,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"shivya.arguments", "shivya.commands", "shivya.simulate", "shivya.whatif"},
         set(),
     ),
+    "shivya.guard_arguments": ({"shivya.arguments", "shivya.guard_commands"}, set()),
     "shivya.ledger_arguments": ({"shivya.arguments", "shivya.ledger_commands"}, set()),
     "shivya.ledger_commands": (
         {"shivya.commands", "shivya.config", "shivya.errors", "shivya.tables"}
@@ -42,6 +43,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya.mesh_commands": ({"shivya", *EDGE}, set()),
+    "shivya.guard_commands": ({"shivya", "shivya_daemon.guard", *EDGE}, set()),
     "shivya.init": ({"shivya.config", "shivya.errors", *EDGE}, set()),
     "shivya.doctor": (
         {"shivya.ask", "shivya.config", "shivya.errors", "shivya.tables"}
@@ -104,12 +106,21 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.net": ({"shivya_daemon.net", "shivya_daemon.core"}, {"anyio"}),
     "shivya_daemon.mind": (
         {"shivya_daemon.mind", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.settings"}
-        | {"shivya_kernels"},
+        | {"shivya_daemon.guard.arbiter", "shivya_daemon.guard.sight", "shivya_kernels"},
         {"jax", "jaxtyping", "numpy"},
+    ),
+    "shivya_daemon.chronicle": (
+        {"shivya_daemon.core", "shivya_daemon.journal", "shivya_daemon.snapshot"},
+        set(),
     ),
     "shivya_daemon.journal": ({"shivya_daemon.core", "shivya_daemon.ledgers.audit"}, {"anyio"}),
     "shivya_daemon.ledgers": (set(), set()),
     "shivya_daemon.ledgers.audit": ({"shivya_daemon.ledgers.audit", "shivya_daemon.core"}, set()),
+    "shivya_daemon.guard": (
+        {"shivya_daemon.guard", "shivya_daemon.core", "shivya_daemon.mind.beat", "shivya_daemon.services"}
+        | {"shivya_daemon.verdict", "shivya_daemon.world"},
+        set(),
+    ),
     "shivya_daemon.views": ({"shivya_daemon.views", "shivya_daemon.snapshot"}, {"rich"}),
     "shivya_daemon.snapshot": (set(), set()),
     "shivya_daemon.paths": (set(), set()),
@@ -127,7 +138,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.signal_log": ({"shivya_daemon.core"}, set()),
     "shivya_daemon.resources": ({"shivya_daemon.core", "shivya_daemon.telemetry"}, {"psutil"}),
     "shivya_daemon.line": ({"shivya_daemon.services", "shivya_daemon.settings"}, set()),
-    "shivya_daemon.mesh_verbs": ({"shivya_daemon.core", "shivya_daemon.line"}, set()),
+    "shivya_daemon.mesh_verbs": (
+        {"shivya_daemon.core", "shivya_daemon.guard.sight", "shivya_daemon.line"},
+        set(),
+    ),
     "shivya_daemon.operations": (
         {"shivya_daemon.core", "shivya_daemon.clockwatch", "shivya_daemon.resources"}
         | {"shivya_daemon.services", "shivya_daemon.settings", "shivya_daemon.signal_log"}
@@ -178,7 +192,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
         | {"shivya_daemon.status", "shivya_daemon.snapshot", "shivya_daemon.services"}
         | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"}
-        | {"shivya_daemon.placement", "shivya_daemon.renewal"},
+        | {"shivya_daemon.guard", "shivya_daemon.journal", "shivya_daemon.placement"}
+        | {"shivya_daemon.renewal"},
         set(),
     ),
     "shivya_daemon.startup": (

@@ -27,6 +27,8 @@ from shivya_daemon.core.events import (
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.heartbeat import Descriptor, ServiceLoad, service_tag
 from shivya_daemon.core.node import LocalLoad, Node, PeerView
+from shivya_daemon.guard.sentry import Sentry
+from shivya_daemon.journal import Journal
 from shivya_daemon.known import known
 from shivya_daemon.operations import NodeOperations
 from shivya_daemon.placement import parse_table, waiting_time
@@ -49,7 +51,7 @@ from shivya_daemon.status import (
 from shivya_daemon.table import full, neighbour_table, service_load
 from shivya_daemon.telemetry import HostSample
 from shivya_daemon.verdict import Learned, Verdict, shortest_expected_delay
-from shivya_daemon.world import World, survey
+from shivya_daemon.world import World, survey, without
 
 _NO_SERVICE = 1e-6  # jobs per second; waiting times stay finite
 _DRAINING = "draining: this node takes no new work, and stops when none is left"
@@ -79,6 +81,8 @@ class NodeDesk:
         self.tick_seconds_p50: float | None = None
         self.learned: Mapping[str, Learned] = {}
         """How the predictor of each service stands."""
+        self.guard: Sentry | None = None
+        self.journal: Journal | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -264,9 +268,12 @@ class NodeDesk:
             },
             drops=dict(sums.drops),
             host=self.host.as_dict(),
+            guard=None if self.guard is None else self.guard.report(now, names),
+            ledger=None if self.journal is None else self.journal.manifest(),
             draining=self._operations.draining,
             status=(
                 *self._notices,
+                *(() if self.journal is None or self.journal.trouble is None else (self.journal.trouble,)),
                 *((_DRAINING,) if self._operations.draining else ()),
                 *self.trouble,
                 *dict.fromkeys(text for j in judged for text in j.verdict.status),
@@ -284,7 +291,8 @@ class NodeDesk:
     def _survey(self, view: ServiceView, peers: tuple[PeerView, ...], now: float) -> World:
         if self._operations.draining:  # the law then sees a node that cannot work off what it holds
             view = replace(view, service_rate=_NO_SERVICE)
-        return survey(self.node.id, view, peers, now, self._law)
+        world = survey(self.node.id, view, peers, now, self._law)
+        return world if self.guard is None else without(world, self.guard.outcasts)
 
     def _load(self, judged: Judged) -> ServiceLoad:
         load = service_load(judged.world, judged.verdict, judged.view)

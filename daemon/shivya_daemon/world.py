@@ -8,7 +8,7 @@ as it is. No node keeps everybody's load: a world reaches two hops.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shivya_daemon.core.heartbeat import service_tag
 from shivya_daemon.core.node import PeerView
@@ -158,4 +158,15 @@ def survey(
             for (low, high), link in sorted(links.items())
         ),
         stale_after=law.stale_after,
+    )
+
+
+def without(world: World, outcasts: frozenset[bytes]) -> World:
+    """Return the world as if these nodes were not there: neither they nor a link to them."""
+    if not outcasts or not any(v.id in outcasts for v in world.vertices):
+        return world
+    return replace(
+        world,
+        vertices=tuple(v for v in world.vertices if v.id not in outcasts),
+        links=tuple(k for k in world.links if k.tail not in outcasts and k.head not in outcasts),
     )
