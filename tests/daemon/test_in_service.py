@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shivya_daemon import placement
 from shivya_daemon.in_service import MAX_SERVERS, InService
@@ -55,33 +51,35 @@ def test_a_clock_that_went_back_and_a_rate_of_nothing_are_harmless() -> None:
     assert clock.overrun(1, 0.0, KAPPA, 9.0) == 0.0
 
 
-positive = st.floats(1e-3, 1e3)
-
-
-@given(elapsed=st.floats(0, 1e3), rate=positive, done=st.floats(0, 1e4), busy=positive)
-def test_the_formulas_are_those_of_the_kernels(elapsed: float, rate: float, done: float, busy: float) -> None:
+def test_the_formulas_are_those_of_the_kernels() -> None:
+    rng = np.random.default_rng(1)
+    elapsed, done = rng.uniform(0, 1e3, 500), rng.uniform(0, 1e4, 500)
+    rate, busy = np.exp(rng.uniform(-7, 7, (2, 500)))
     with jax.enable_x64(True):
-        residual: Any = flow.residual_time(elapsed, rate, KAPPA)
-        measured: Any = flow.measured_rate(done, busy, rate, 10.0)
-    assert placement.residual_time(elapsed, rate, KAPPA) == pytest.approx(float(residual), rel=1e-15)
-    assert placement.measured_rate(done, busy, rate, 10.0) == pytest.approx(float(measured), rel=1e-14)
+        residual = np.asarray(flow.residual_time(elapsed, rate, KAPPA))
+        measured = np.asarray(flow.measured_rate(done, busy, rate, 10.0))
+    for n in range(500):
+        assert placement.residual_time(elapsed[n], rate[n], KAPPA) == pytest.approx(residual[n], rel=1e-15)
+        assert placement.measured_rate(done[n], busy[n], rate[n], 10.0) == pytest.approx(
+            measured[n], rel=1e-14
+        )
 
 
-@given(st.lists(st.floats(0, 20), min_size=1, max_size=6), positive)
-def test_waiting_with_an_overrun_is_residual_plus_queue_as_in_simulated_fleets(
-    elapsed: list[float], rate: float
-) -> None:
+@pytest.mark.parametrize("servers", [1, 2, 5])
+def test_waiting_with_an_overrun_is_residual_plus_queue_as_in_simulated_fleets(servers: int) -> None:
     """A = resid + (jobs waiting + servers) / mu, tail = A - 1 / mu: `fleet.views.here`."""
-    servers, now = len(elapsed), 100.0
-    clock = InService()
-    clock.complete(1, 0, servers, 0.0)
-    for held, time in enumerate(sorted(now - e for e in elapsed), 1):
-        clock.occupy(held, servers, time)
-    overrun = clock.overrun(servers, rate, KAPPA, now)
+    rng, now = np.random.default_rng(servers), 100.0
+    elapsed, rate = rng.uniform(0, 20, (200, servers)), np.exp(rng.uniform(-7, 7, 200))
     with jax.enable_x64(True):
-        rest = np.asarray(flow.residual_time(np.array(elapsed), rate / servers, KAPPA)).mean() / servers
-    for waiting in (0, 1, 7):
-        queue = servers + waiting
-        own = rest + queue / rate
-        assert placement.waiting_time(queue, servers, rate, overrun) == pytest.approx(own)
-        assert placement.tail_time(queue, servers, rate, overrun) == pytest.approx(own - 1 / rate)
+        left = np.asarray(flow.residual_time(elapsed, rate[:, None] / servers, KAPPA))
+    for n, rest in enumerate(left.mean(axis=1) / servers):
+        clock = InService()
+        clock.complete(1, 0, servers, 0.0)
+        for held, time in enumerate(sorted(now - elapsed[n]), 1):
+            clock.occupy(held, servers, time)
+        overrun = clock.overrun(servers, rate[n], KAPPA, now)
+        for waiting in (0, 1, 7):
+            queue = servers + waiting
+            own = rest + queue / rate[n]
+            assert placement.waiting_time(queue, servers, rate[n], overrun) == pytest.approx(own)
+            assert placement.tail_time(queue, servers, rate[n], overrun) == pytest.approx(own - 1 / rate[n])
