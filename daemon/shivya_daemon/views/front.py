@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -20,6 +21,8 @@ from shivya_daemon.views.gate import Gate
 
 _MOST_HEARD = 1024
 """Bytes of the longest message that a client may send; it has nothing to say."""
+_SEND_BUFFER = 262_144
+"""Bytes that the kernel keeps for a client that does not read; left alone, it would keep many MiB."""
 _OPEN_TIMEOUT = 5.0
 _CLOSE_TIMEOUT = 1.0
 _SAFE = {
@@ -109,6 +112,8 @@ async def listen(
         raise OSError(f"cannot serve on {host} port {port}: {_said(error)}; {remedy}") from error
     async with server:
         bound: int = next(iter(server.sockets)).getsockname()[1]
+        for listening in server.sockets:  # what is accepted inherits it
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         gates.append(gate(bound))
         await server.start_serving()
         yield bound
