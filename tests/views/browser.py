@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over its DevTools protocol; and PNG pictures as numbers."""
+"""A headless Chromium, spoken to over its DevTools protocol."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import itertools
 import json
 import re
 import shutil
-import struct
 import subprocess
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +19,8 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 PATIENCE = 90.0  # seconds; a bound against hanging, not a claim
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--remote-debugging-port=0",
-    "--no-first-run", "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--mute-audio",
-    "--hide-scrollbars", "--force-color-profile=srgb", "--proxy-server=direct://",
+    "--no-first-run", "--disable-extensions", "--disable-background-networking", "--disable-component-update",
+    "--mute-audio", "--hide-scrollbars", "--force-color-profile=srgb", "--proxy-server=direct://",
 )  # fmt: skip
 WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 NO_WEBGL = ("--disable-gpu", "--disable-software-rasterizer")
@@ -91,7 +89,7 @@ class Tab:
         """Wait, in the page, until a condition holds, looked at before each picture it paints."""
         self.ask(
             "new Promise((done, failed) => { const end = performance.now() + " + str(PATIENCE * 500) + ";"
-            f"const look = () => {{ if ({condition}) done(true);"
+            f"const look = () => {{ if (document.documentElement && ({condition})) done(true);"
             f"else if (performance.now() > end) failed(new Error({json.dumps('never: ' + condition)}));"
             "else requestAnimationFrame(look); }; look(); })"
         )
@@ -149,42 +147,3 @@ def _answer(wire: ClientConnection, number: int) -> dict[str, Any]:
         if told.get("id") == number:
             result: dict[str, Any] = told["result"]
             return result
-
-
-def pixels(png: bytes) -> tuple[int, int, list[bytes]]:
-    """Return width, height and the rows of a PNG as RGB bytes (8 bits, not interlaced)."""
-    at, data, header = 8, b"", b""
-    while at < len(png):
-        (length,) = struct.unpack(">I", png[at : at + 4])
-        kind, body = png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
-        header, data = (body, data) if kind == b"IHDR" else (header, data + body if kind == b"IDAT" else data)
-        at += 12 + length
-    width, height, depth, colour = struct.unpack(">IIBB", header[:10])
-    assert depth == 8 and colour in (2, 6)
-    step = 3 if colour == 2 else 4
-    raw, rows, before = zlib.decompress(data), [], bytes(width * step)
-    for y in range(height):
-        start = y * (width * step + 1)
-        before = _unfilter(raw[start], bytearray(raw[start + 1 : start + 1 + width * step]), before, step)
-        row = before if step == 3 else bytes(b for i, b in enumerate(before) if i % 4 != 3)
-        rows.append(row)
-    return width, height, rows
-
-
-def _unfilter(kind: int, line: bytearray, above: bytes, step: int) -> bytes:
-    for i in range(len(line)):
-        left = line[i - step] if i >= step else 0
-        up = above[i]
-        corner = above[i - step] if i >= step else 0
-        match kind:
-            case 1:
-                line[i] = (line[i] + left) & 255
-            case 2:
-                line[i] = (line[i] + up) & 255
-            case 3:
-                line[i] = (line[i] + (left + up) // 2) & 255
-            case 4:
-                guess = left + up - corner
-                near = min((left, up, corner), key=lambda value: abs(guess - value))
-                line[i] = (line[i] + near) & 255
-    return bytes(line)

@@ -6,13 +6,16 @@ answer forbids what a page of ours never needs.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
+import anyio
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
@@ -24,7 +27,8 @@ _MOST_HEARD = 1024
 _SEND_BUFFER = 262_144
 """Bytes that the kernel keeps for a client that does not read; left alone, it would keep many MiB."""
 _OPEN_TIMEOUT = 5.0
-_CLOSE_TIMEOUT = 1.0
+_CLOSE_TIMEOUT = 0.5
+_MAX_CONNECTIONS = 64
 _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -63,6 +67,22 @@ def refused(status: HTTPStatus, text: str) -> Response:
     return response(status, text.encode())
 
 
+class _Connection(ServerConnection):
+    """One connection, counted from its first moment: before it has said anything, the library knows none."""
+
+    crowd: set[_Connection]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.crowd.add(self)
+        if len(self.crowd) > _MAX_CONNECTIONS:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.crowd.discard(self)
+        super().connection_lost(exc)
+
+
 @asynccontextmanager
 async def listen(
     host: str,
@@ -80,6 +100,12 @@ async def listen(
     do if the address cannot be had; `flag` is the option that chooses another.
     """
     gates: list[Gate] = []
+    crowd: set[_Connection] = set()
+
+    def connection(*given: Any, **options: Any) -> _Connection:
+        made = _Connection(*given, **options)
+        made.crowd = crowd
+        return made
 
     def reply(_: ServerConnection, request: Request) -> Response | None:
         why = gates[0].refusal(request.headers.get_all("Host"), request.headers.get_all("Origin"))
@@ -104,19 +130,29 @@ async def listen(
             close_timeout=_CLOSE_TIMEOUT,
             max_size=_MOST_HEARD,
             max_queue=1,
+            create_connection=connection,
             logger=_silent,
             start_serving=False,
         )
     except OSError as error:
         remedy = f"choose another with {flag}" if error.errno == errno.EADDRINUSE else f"check {flag}"
         raise OSError(f"cannot serve on {host} port {port}: {_said(error)}; {remedy}") from error
-    async with server:
-        bound: int = next(iter(server.sockets)).getsockname()[1]
-        for listening in server.sockets:  # what is accepted inherits it
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        gates.append(gate(bound))
+    bound: int = next(iter(server.sockets)).getsockname()[1]
+    for listening in server.sockets:  # what is accepted inherits it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    gates.append(gate(bound))
+    try:
         await server.start_serving()
         yield bound
+    finally:
+        server.close()
+        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            await server.wait_closed()
+        for left in tuple(crowd):
+            left.transport.abort()
+        with anyio.CancelScope(shield=True):
+            while crowd:  # aborted ones go in the next round of the loop
+                await anyio.sleep(0)
 
 
 def _said(error: OSError) -> str:

@@ -56,10 +56,10 @@ class DrawnPainter {
     const parts = this.#parts(edge.key, this.tubes, { halo: "path", body: "path", arrow: "path" });
     const [cx, cy] = control(edge);
     const d = `M${px(edge.ax)} ${px(edge.ay)}Q${px(cx)} ${px(cy)} ${px(edge.bx)} ${px(edge.by)}`;
-    const stroke = colour(this.bytes, 0.06 + 0.9 * edge.value);
+    const stroke = colour(this.bytes, 0.05 + 0.78 * edge.value);
     const wide = 2 * edge.radius;
     const dash = edge.broken ? "7 9" : "none";
-    set(parts.halo, { d, stroke, "stroke-width": px(wide * 2.8), opacity: (0.12 + 0.16 * edge.value + 0.12 * edge.chosen).toFixed(2) });
+    set(parts.halo, { d, stroke, "stroke-width": px(wide * 2.4), opacity: (0.1 + 0.12 * edge.value + 0.12 * edge.chosen).toFixed(2) });
     set(parts.body, { d, stroke, "stroke-width": px(wide), "stroke-dasharray": dash, opacity: edge.chosen ? 1 : 0.85 });
     set(parts.arrow, { d: arrow(edge), stroke: colour(this.bytes, 1), "stroke-width": 2, opacity: edge.value > 0.02 ? 0.95 : 0 });
   }

@@ -24,7 +24,7 @@ export class Labels {
       const button = this.buttons.get(node.id) ?? this.#make(node.id);
       const [name, value] = button.children;
       write(name, node.name);
-      write(value, node.waiting === null ? "" : `${duration(node.waiting)} · ${number(node.queue)}`);
+      write(value, node.waiting === null ? "" : `${number(node.queue)} held · ${duration(node.waiting)}`);
       const said = describe(node);
       if (button.getAttribute("aria-label") !== said) button.setAttribute("aria-label", said);
       button.classList.toggle("own", node.own);
@@ -33,13 +33,14 @@ export class Labels {
     this.root.classList.toggle("crowded", wanted.length > 24);
   }
 
-  /** Put each name below its cell. */
+  /** Put each name below its cell, or above. */
   place(scene) {
     for (const [id, button] of this.buttons) {
       const drawn = scene.nodes.get(id);
       if (drawn === undefined) continue;
-      const down = drawn.radius * (drawn.node.own || drawn.chosen ? 1.62 : 1.1) + 7;
-      button.style.transform = `translate(${drawn.x.toFixed(1)}px, ${(drawn.y + down).toFixed(1)}px) translateX(-50%)`;
+      const away = drawn.radius * (drawn.chosen ? 1.62 : drawn.node.own ? 1.4 : 1.1) + 6;
+      const y = (drawn.above ? drawn.y - away : drawn.y + away).toFixed(1);
+      button.style.transform = `translate(${drawn.x.toFixed(1)}px, ${y}px) translate(-50%, ${drawn.above ? "-100%" : "0"})`;
       button.setAttribute("aria-pressed", String(drawn.chosen));
     }
   }

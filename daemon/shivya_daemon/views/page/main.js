@@ -34,15 +34,6 @@ let painted = 0;
 let dirty = true;
 let told = { text: "", at: -Infinity };
 
-const stream = new Stream((status) => { if (!paused) take(status); }, clock);
-showRenderer();
-recolour(stored("scheme") ?? "bio");
-new ResizeObserver(resize).observe(surface);
-new ResizeObserver(() => timeline.resize()).observe(find("timeline"));
-controls();
-requestAnimationFrame(frame);
-setInterval(showState, 250);
-
 // Messages
 
 function take(status) {
@@ -68,7 +59,7 @@ function showVitals(status, mesh) {
   const rows = [
     ["free energy", number(status.collective_free_energy)],
     ["waiting", duration(mesh.self.waiting)],
-    ["p99", duration(history.p99())],
+    ["p99 wait", duration(history.p99())],
     ["held", number(held)],
     ["nodes", String(mesh.nodes.size)],
     ...(order === null ? [] : [["in phase", order]]),
@@ -268,3 +259,12 @@ function stored(key) {
 function store(key, value) {
   try { localStorage.setItem(`shivya.${key}`, value); } catch { /* private windows forget, that is all */ }
 }
+
+const stream = new Stream((status) => { if (!paused) take(status); }, clock);
+showRenderer();
+recolour(stored("scheme") ?? "bio");
+new ResizeObserver(resize).observe(surface);
+new ResizeObserver(() => timeline.resize()).observe(find("timeline"));
+controls();
+requestAnimationFrame(frame);
+setInterval(showState, 250);

@@ -4,8 +4,8 @@ import { hash } from "./layout.js";
 
 const EASE = 0.3; // seconds in which two thirds of a change are shown
 const TURN = 2 * Math.PI; // natural frequency of the phases, in rad/s
-const PADDING = { x: 92, top: 74, low: 92 };
-const STRETCH = 1.7;
+const PADDING = { x: 92, top: 74, low: 114 };
+const STRETCH = 2.1;
 
 export class Scene {
   constructor(layout) {
@@ -61,6 +61,20 @@ export class Scene {
       drawn.chosen = this.chosen === id;
     }
     for (const [key, drawn] of this.edges) this.#advanceEdge(key, drawn, edges.get(key), thickest, ease, dt, still);
+    this.#findRoom();
+  }
+
+  /** Choose for each name the side, below or above its cell, where fewer tubes leave. */
+  #findRoom() {
+    for (const node of this.nodes.values()) node.crowd = 0;
+    for (const { ax, ay, bx, by, edge } of this.edges.values()) {
+      const steep = (by - ay) / (Math.hypot(bx - ax, by - ay) || 1);
+      this.nodes.get(edge.a).crowd += steep * Math.abs(steep);
+      this.nodes.get(edge.b).crowd -= steep * Math.abs(steep);
+    }
+    for (const node of this.nodes.values()) {
+      if (Math.abs(node.crowd) > 0.25) node.above = node.crowd > 0; // else as before: names must not flicker
+    }
   }
 
   #advanceEdge(key, drawn, edge, thickest, ease, dt, still) {
@@ -72,9 +86,9 @@ export class Scene {
     drawn.edge = edge;
     drawn.broken = edge.link !== null && edge.link.breaker !== "closed";
     drawn.shown += (1 - drawn.shown) * ease;
-    drawn.radius += (this.unit * (1.7 + 5.2 * Math.sqrt(edge.conductance / thickest)) - drawn.radius) * ease;
+    drawn.radius += (this.unit * (1.3 + 4.4 * Math.sqrt(edge.conductance / thickest)) - drawn.radius) * ease;
     drawn.value += (strength - drawn.value) * ease;
-    drawn.speed += (Math.sign(flow) * (strength > 0.01 ? 18 + 52 * strength : 0) - drawn.speed) * ease;
+    drawn.speed += (Math.sign(flow) * (strength > 0.01 ? 20 + 64 * strength : 0) - drawn.speed) * ease;
     drawn.travelled = still ? 0 : drawn.travelled + drawn.speed * dt;
     drawn.chosen = this.chosen === key || this.chosen === edge.a || this.chosen === edge.b;
     Object.assign(drawn, { ax: a.x, ay: a.y, bx: b.x, by: b.y });

@@ -12,9 +12,11 @@ layout(location = 2) in vec4 form;    // bend, radius, flow 0 to 1, distance tra
 layout(location = 3) in vec4 state;   // phase at both ends, emphasis, whether broken
 layout(location = 4) in vec3 more;    // opacity, how much it pulses, which way the flow goes
 ${SCREEN}
-out vec2 place;                       // pixels along, radii across
+out vec3 place;                       // along 0 to 1, pixels along, pixels across
 flat out vec4 look;                   // flow, light, emphasis, broken
-flat out vec3 shape;                  // way, radius, opacity
+flat out vec4 shape;                  // radius, way, opacity, how much it pulses
+flat out vec2 phases;
+flat out float reach;
 void main() {
   vec2 a = ends.xy, b = ends.zw;
   float s = strip.x;
@@ -23,45 +25,51 @@ void main() {
   float len = length(chord) * (1.0 + form.x * form.x);
   vec2 p = mix(mix(a, c, s), mix(c, b, s), s);
   vec2 t = normalize(mix(c - a, b - c, s) + vec2(1e-5, 0.0));
-  float swell = 1.0 + 0.16 * more.y * sin(mix(state.x, state.y, s));
-  float flare = 1.0 + 1.1 * exp(-s * len / 16.0) + 1.1 * exp(-(1.0 - s) * len / 16.0);
-  float radius = max(form.y, 0.6) * swell * flare;
-  float reach = 5.0 * radius + 10.0;
-  place = vec2(s * len, strip.y * reach / radius);
+  reach = 6.0 * form.y + 18.0;
+  place = vec3(s, s * len, strip.y * reach);
   look = vec4(form.z, form.w, state.zw);
-  shape = vec3(more.z, form.y, more.x);
+  shape = vec4(max(form.y, 0.6), more.z, more.x, more.y);
+  phases = state.xy;
   gl_Position = onScreen(p + vec2(-t.y, t.x) * strip.y * reach);
 }`;
 
 export const TUBE_FRAGMENT = `#version 300 es
 precision highp float;
-in vec2 place;
+in vec3 place;
 flat in vec4 look;
-flat in vec3 shape;
+flat in vec4 shape;
+flat in vec2 phases;
+flat in float reach;
 uniform sampler2D ramp;
 uniform float dense;                  // device pixels per CSS pixel
 out vec4 paint;
 void main() {
-  float d = abs(place.y);
-  float edge = 1.0 / max(shape.y * dense, 0.5);
-  float body = 1.0 - smoothstep(1.0 - edge, 1.0 + edge, d);
+  float s = place.x, flow = look.x, chosen = look.z;
+  float whole = place.y / max(s, 1e-4);
+  float flare = exp(-place.y / 14.0) + exp(-(whole - place.y) / 14.0);
+  float radius = shape.x * (1.0 + 0.16 * shape.w * sin(mix(phases.x, phases.y, s)) + 0.9 * flare);
+  float away = abs(place.z);
+  float d = away / radius;
+  float body = 1.0 - smoothstep(-0.75 / dense, 0.75 / dense, away - radius);
   float round_ = sqrt(max(0.0, 1.0 - d * d));
-  float flow = look.x;
-  vec3 hue = texture(ramp, vec2(0.06 + 0.9 * flow, 0.5)).rgb;
-  vec3 light = texture(ramp, vec2(0.35 + 0.65 * flow, 0.5)).rgb;
+  vec3 hue = texture(ramp, vec2(0.05 + 0.78 * flow, 0.5)).rgb;
+  vec3 light = texture(ramp, vec2(0.42 + 0.58 * flow, 0.5)).rgb;
   // Comets of light run with the flow; head and tail tell its way even when nothing moves.
-  float wave = fract(shape.x * (place.x - look.y) / 46.0);
-  float packet = pow(wave, 3.5) * smoothstep(1.0, 0.9, wave) * smoothstep(0.01, 0.2, flow);
-  float rim = pow(1.0 - round_, 2.0);
-  float broken = look.w > 0.5 ? step(0.5, fract(place.x / 14.0)) : 1.0;
-  vec3 skin = hue * (0.30 + 0.45 * round_ + 0.40 * rim) + light * packet * round_ * (0.25 + 0.75 * flow);
-  skin += vec3(1.0) * pow(round_, 14.0) * (0.05 + 0.16 * packet);
-  float halo = exp(-1.15 * max(d - 0.8, 0.0)) * smoothstep(5.0, 3.0, d);
-  vec3 glow = hue * halo * (0.10 + 0.34 * flow + 0.22 * packet * flow);
-  float chosen = look.z;
+  float wave = fract(shape.y * (place.y - look.y) / 84.0);
+  float comet = (pow(wave, 5.0) * smoothstep(1.0, 0.93, wave)) * smoothstep(0.01, 0.15, flow);
+  float vein = comet * exp(-3.2 * d * d) * (0.35 + 0.65 * flow);
+  float broken = look.w > 0.5 ? step(0.5, fract(place.y / 14.0)) : 1.0;
+  vec3 skin = hue * (0.20 + 0.50 * round_ * round_ + 0.22 * smoothstep(0.55, 1.0, d));
+  skin += hue * (0.10 + 0.25 * flow) * exp(-6.0 * d * d);
+  skin += light * vein * 1.15 + vec3(0.5) * vein * vein;
+  // The light around a tube ends softly inside the cells, not at the straight end of its strip.
+  float ends = smoothstep(0.0, 34.0, place.y) * smoothstep(0.0, 34.0, whole - place.y);
+  float fade = smoothstep(reach, 0.45 * reach, away) * ends;
+  float halo = exp(-0.55 * max(away - 0.7 * radius, 0.0) / (2.0 + 0.55 * shape.x)) * fade;
+  vec3 glow = hue * halo * (0.05 + 0.26 * flow + 0.30 * vein);
   skin *= 1.0 + 0.35 * chosen;
   glow *= 1.0 + 0.9 * chosen;
-  paint = vec4(skin * body * broken + glow * (1.0 - 0.7 * body), body * broken * 0.92) * shape.z;
+  paint = vec4(skin * body * broken + glow * (1.0 - 0.8 * body), body * broken * 0.94) * shape.z;
 }`;
 
 export const CELL_VERTEX = `#version 300 es

@@ -6,7 +6,7 @@ import { duration, number } from "./words.js";
 
 const INK = "#93a8a3";
 const FAINT = "rgba(147, 168, 163, 0.16)";
-const FONT = "11px ui-sans-serif, system-ui, 'Inter', 'Segoe UI', sans-serif";
+const FONT = "11px Inter, ui-sans-serif, system-ui, 'Segoe UI', sans-serif";
 const MARKS = { shed: [0.92, "▲"], absorb: [0.62, "▼"], probe: [0.4, "◆"] };
 const ACTIONS = 15;
 
@@ -38,10 +38,10 @@ export class Timeline {
   paint(history) {
     if (!this.stale || !this.bytes) return;
     this.stale = false;
-    const { pen, width, height } = this;
+    const { pen, width, height } = this; // not known before the first resize
     pen.clearRect(0, 0, width, height);
     const points = history.points;
-    if (!points.length || width < 40) return;
+    if (!points.length || !(width >= 40 && height >= 60)) return;
     const now = points.at(-1).t;
     const narrow = width < 560;
     const left = 12;
@@ -92,9 +92,9 @@ export class Timeline {
     const values = known.map((point) => point[part.key]);
     let least = Math.min(...values, part.floor ? 0 : Infinity);
     let most = Math.max(...values, part.mark ?? -Infinity);
-    const room = Math.max((most - least) * 0.1, Math.abs(most) * 0.02, 1e-3);
+    const room = Math.max((most - least) * 0.25, Math.abs(most) * 0.02, 1e-3);
     most += room;
-    if (!part.floor) least -= room;
+    if (!part.floor) least -= 0.5 * room;
     const y = (value) => part.top + part.high * (1 - (value - least) / (most - least));
     const path = new Path2D();
     known.forEach((point, i) => path[i ? "lineTo" : "moveTo"](x(point.t), y(point[part.key])));
@@ -115,7 +115,7 @@ export class Timeline {
       pen.setLineDash([3, 4]);
       pen.lineWidth = 1;
       pen.beginPath();
-      pen.moveTo(left, y(part.mark));
+      pen.moveTo(x(known[0].t), y(part.mark));
       pen.lineTo(right, y(part.mark));
       pen.stroke();
       pen.setLineDash([]);

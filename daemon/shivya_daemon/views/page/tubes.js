@@ -72,7 +72,7 @@ class TubePainter {
 }
 
 function tube(e) {
-  const light = e.travelled % 46;
+  const light = e.travelled % 84;
   const emphasis = e.chosen ? 1 : 0;
   return [e.ax, e.ay, e.bx, e.by, e.bend, e.radius, e.value, light, e.phaseA, e.phaseB, emphasis, Number(e.broken), e.alone, Number(e.pulsing), e.speed < 0 ? -1 : 1];
 }
