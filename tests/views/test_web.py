@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from importlib.resources import files
 from typing import Any
 
@@ -143,6 +143,18 @@ async def test_noise_ends_no_server() -> None:
         assert (await ask(server.port, f"/?token={TOKEN}")).status == 200
 
 
+async def test_the_silent_cannot_take_all_the_room() -> None:
+    async with running(page()) as server, AsyncExitStack() as stack:
+        for _ in range(64):
+            await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", server.port))
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as one_more:
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await one_more.receive()
+        await stack.aclose()
+        while (await ask(server.port, f"/?token={TOKEN}")).status != 200:
+            pass
+
+
 async def test_messages_are_the_status_with_time_and_age() -> None:
     async with running(page()) as server, viewing(server) as viewer:
         before = time.time()
@@ -177,7 +189,7 @@ async def test_at_most_ten_messages_a_second_and_none_for_nobody() -> None:
 
 
 def large(tick: int) -> Snapshot:
-    return picture(tick=tick, drops={f"reason number {i}": i for i in range(10_000)})
+    return picture(tick=tick, drops={f"reason number {i}": i for i in range(6_000)})
 
 
 async def test_a_viewer_that_does_not_read_delays_nobody() -> None:

@@ -13,7 +13,6 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
 
 import anyio
 from websockets.asyncio.server import ServerConnection, serve
@@ -67,22 +66,6 @@ def refused(status: HTTPStatus, text: str) -> Response:
     return response(status, text.encode())
 
 
-class _Connection(ServerConnection):
-    """One connection, counted from its first moment: before it has said anything, the library knows none."""
-
-    crowd: set[_Connection]
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.crowd.add(self)
-        if len(self.crowd) > _MAX_CONNECTIONS:
-            self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.crowd.discard(self)
-        super().connection_lost(exc)
-
-
 @asynccontextmanager
 async def listen(
     host: str,
@@ -100,14 +83,22 @@ async def listen(
     do if the address cannot be had; `flag` is the option that chooses another.
     """
     gates: list[Gate] = []
-    crowd: set[_Connection] = set()
+    crowd: set[ServerConnection] = set()
 
-    def connection(*given: Any, **options: Any) -> _Connection:
-        made = _Connection(*given, **options)
-        made.crowd = crowd
-        return made
+    class Counted(ServerConnection):
+        """One connection from its first moment on; the library knows it when its request has come."""
 
-    def reply(_: ServerConnection, request: Request) -> Response | None:
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            crowd.add(self)
+            if len(crowd) > _MAX_CONNECTIONS:
+                self.transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            crowd.discard(self)
+            super().connection_lost(exc)
+
+    def reply(_connection: ServerConnection, request: Request) -> Response | None:
         why = gates[0].refusal(request.headers.get_all("Host"), request.headers.get_all("Origin"))
         if why is not None:
             turned_away()
@@ -130,7 +121,7 @@ async def listen(
             close_timeout=_CLOSE_TIMEOUT,
             max_size=_MOST_HEARD,
             max_queue=1,
-            create_connection=connection,
+            create_connection=Counted,
             logger=_silent,
             start_serving=False,
         )

@@ -35,7 +35,8 @@ def render(snapshot: Snapshot, page: PageCounts | None = None, refused: int = 0)
     """Return the metrics of one moment; `page` and `refused` are the counts of the servers themselves."""
     registry = CollectorRegistry()
     registry.register(_Moment(snapshot, page, refused))
-    return generate_latest(registry)
+    text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
+    return text
 
 
 class _Moment(Collector):

@@ -8,6 +8,7 @@ dropped. Whoever does not read at all is let go.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -173,16 +174,22 @@ class PageServer:
             if not self._mailboxes:
                 self._watched = anyio.Event()
                 await self._watched.wait()
-            started = self._clock()
+            now, spent = self._clock(), time.thread_time()
             snapshot = self._look()
+            cost = time.thread_time() - spent
             if snapshot.tick != tick:
-                tick, ticked = snapshot.tick, started
+                tick, ticked = snapshot.tick, now
             # In a thread: the size of a mesh must not hold the node.
-            frame = await anyio.to_thread.run_sync(encode, snapshot, self._wall(), started - ticked)
+            frame, more = await anyio.to_thread.run_sync(_timed, snapshot, self._wall(), now - ticked)
             for mailbox in self._mailboxes:
                 self.counts.dropped += mailbox.put(frame)
-            cost = self._clock() - started
-            await anyio.sleep(max(1.0 / RATE - cost, (_SHARE - 1.0) * cost))
+            await anyio.sleep(max(1.0 / RATE, _SHARE * (cost + more)))
+
+
+def _timed(snapshot: Snapshot, t: float, age: float) -> tuple[str, float]:
+    """Return the message and the processor time in seconds that it took."""
+    spent = time.thread_time()
+    return encode(snapshot, t, age), time.thread_time() - spent
 
 
 def encode(snapshot: Snapshot, t: float, age: float) -> str:
