@@ -2,12 +2,13 @@
 
     .venv/bin/python docs/images/make_page.py [--scheme bio] [--width 1440 --height 900] [--out FILE]
 
-Needs Chromium and takes about a minute.
+Needs Chromium and takes about three minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import socket
@@ -17,6 +18,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "views"))
@@ -49,12 +51,13 @@ class Node:
             self.link = found[0] if (found := re.search(r"http://\S+token=\S+", line)) else self.link
             self.address = found[1] if (found := re.search(r"on UDP (\S+),", line)) else ""
 
-    def say(self, line: str) -> None:
-        """Send one line to the control socket."""
-        with socket.socket(socket.AF_UNIX) as talk:
+    def ask(self, line: str) -> dict[str, Any]:
+        """Send one line to the control socket and return the answer."""
+        with socket.socket(socket.AF_UNIX) as talk, talk.makefile() as answers:
             talk.connect(str(self.socket))
             talk.sendall(line.encode() + b"\n")
-            talk.recv(65536)
+            answer: dict[str, Any] = json.loads(answers.readline())
+            return answer
 
     def close(self) -> None:
         """Stop the daemon."""
@@ -67,7 +70,7 @@ def load(nodes: list[Node], second: float) -> None:
     for i, node in enumerate(nodes):
         wave = 1.0 + 0.6 * math.sin(second / 9.0 + 1.7 * i)
         queue = int((5.0 if i == 0 else 0.5) * node.rate * wave)
-        node.say(f"REPORT queue={queue} servers=4 rate={node.rate}")
+        node.ask(f"REPORT queue={queue} servers=4 rate={node.rate}")
 
 
 def main() -> None:
@@ -78,7 +81,7 @@ def main() -> None:
     options.add_argument("--width", type=int, default=1440)
     options.add_argument("--height", type=int, default=900)
     options.add_argument("--dense", type=float, default=1.0)
-    options.add_argument("--seconds", type=float, default=45.0)
+    options.add_argument("--seconds", type=float, default=100.0)
     options.add_argument("--svg", action="store_true", help="as a browser without WebGL shows it")
     options.add_argument("--choose", default="", help="a node whose details are open")
     options.add_argument("--out", type=Path, default=Path(__file__).with_name("page.png"))
@@ -90,6 +93,10 @@ def main() -> None:
         for i in range(given.nodes):
             nodes.append(Node(folder, i, [node.address for node in nodes[:2]]))
             stack.callback(nodes[-1].close)
+            while (
+                nodes[-1].ask("STATUS")["law"] != "running"
+            ):  # one after the other: JAX compiles on all cores
+                time.sleep(0.5)
         profile = folder / "profile"
         profile.mkdir()
         tab = stack.enter_context(browsing(profile, NO_WEBGL if given.svg else WEBGL))

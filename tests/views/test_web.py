@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from contextlib import AsyncExitStack, closing
 from importlib.resources import files
@@ -16,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from shivya_daemon.snapshot import Snapshot
-from shivya_daemon.views.web import MAX_VIEWERS, Mailbox, PageServer
+from shivya_daemon.views.web import MAX_VIEWERS, Mailbox, PageServer, encode
 
 pytestmark = pytest.mark.anyio
 
@@ -163,6 +164,17 @@ async def test_messages_are_the_status_with_time_and_age() -> None:
         assert before - 60 < document.pop("t") <= time.time()
         assert document.pop("age_seconds") == 0.0
         assert document == json.loads(json.dumps(expected))
+
+
+def test_a_number_that_is_none_spoils_no_message() -> None:
+    def strict(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    odd = picture(collective_free_energy=math.nan, drops={"x": 1}, host={"cpu": math.inf, "memory": 0.5})
+    document = json.loads(encode(odd, 1.0, 0.0), parse_constant=strict)
+    assert document["collective_free_energy"] is None
+    assert document["host"] == {"cpu": None, "memory": 0.5}
+    assert len(document["peers"]) == 4
 
 
 async def test_a_daemon_whose_ticks_end_looks_old() -> None:

@@ -8,10 +8,12 @@ dropped. Whoever does not read at all is let go.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -194,4 +196,17 @@ def _timed(snapshot: Snapshot, t: float, age: float) -> tuple[str, float]:
 
 def encode(snapshot: Snapshot, t: float, age: float) -> str:
     """Return one message: the status object, `t` (Unix seconds) and `age_seconds`, of its last tick."""
-    return json.dumps({"t": t, "age_seconds": age, **snapshot.to_json()}, separators=(",", ":"))
+    document = {"t": t, "age_seconds": age, **snapshot.to_json()}
+    try:
+        return json.dumps(document, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # a browser refuses a message that has NaN or an infinity anywhere in it
+        return json.dumps(_finite(document), separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with null for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -56,7 +56,7 @@ class DrawnPainter {
     const parts = this.#parts(edge.key, this.tubes, { halo: "path", body: "path", arrow: "path" });
     const [cx, cy] = control(edge);
     const d = `M${px(edge.ax)} ${px(edge.ay)}Q${px(cx)} ${px(cy)} ${px(edge.bx)} ${px(edge.by)}`;
-    const stroke = colour(this.bytes, 0.05 + 0.78 * edge.value);
+    const stroke = colour(this.bytes, 0.14 + 0.7 * edge.value);
     const wide = 2 * edge.radius;
     const dash = edge.broken ? "7 9" : "none";
     set(parts.halo, { d, stroke, "stroke-width": px(wide * 2.4), opacity: (0.1 + 0.12 * edge.value + 0.12 * edge.chosen).toFixed(2) });

@@ -116,7 +116,7 @@ function frame() {
   if (dt < FRAME || (calm && !dirty && !scene.layout.moving) || scene.mesh === null) return;
   painted = now;
   dirty = false;
-  scene.advance(Math.min(dt, 0.1), now, still.matches);
+  scene.advance(Math.min(dt, 1), now, still.matches);
   painter.paint(scene);
   labels.place(scene);
   timeline.paint(history);

@@ -52,14 +52,14 @@ void main() {
   float d = away / radius;
   float body = 1.0 - smoothstep(-0.75 / dense, 0.75 / dense, away - radius);
   float round_ = sqrt(max(0.0, 1.0 - d * d));
-  vec3 hue = texture(ramp, vec2(0.05 + 0.78 * flow, 0.5)).rgb;
+  vec3 hue = texture(ramp, vec2(0.14 + 0.70 * flow, 0.5)).rgb;
   vec3 light = texture(ramp, vec2(0.42 + 0.58 * flow, 0.5)).rgb;
   // Comets of light run with the flow; head and tail tell its way even when nothing moves.
   float wave = fract(shape.y * (place.y - look.y) / 84.0);
   float comet = (pow(wave, 5.0) * smoothstep(1.0, 0.93, wave)) * smoothstep(0.01, 0.15, flow);
   float vein = comet * exp(-3.2 * d * d) * (0.35 + 0.65 * flow);
   float broken = look.w > 0.5 ? step(0.5, fract(place.y / 14.0)) : 1.0;
-  vec3 skin = hue * (0.20 + 0.50 * round_ * round_ + 0.22 * smoothstep(0.55, 1.0, d));
+  vec3 skin = hue * (0.26 + 0.56 * round_ * round_ + 0.22 * smoothstep(0.55, 1.0, d));
   skin += hue * (0.10 + 0.25 * flow) * exp(-6.0 * d * d);
   skin += light * vein * 1.15 + vec3(0.5) * vein * vein;
   // The light around a tube ends softly inside the cells, not at the straight end of its strip.
