@@ -35,17 +35,15 @@ class WebViews:
         return None if self._page is None else self._page.url
 
     async def start(self, tasks: TaskGroup) -> None:
-        """Start what is wanted; raises `OSError` with what to do when a port cannot be had."""
-        settings = self._settings
+        """Start what is wanted, then tell where it is; raises `OSError` with what to do about a port."""
+        settings, told = self._settings, []
         if settings.visualize is not None:
             from shivya_daemon.views.web import PageServer
 
             token = secrets.token_urlsafe(_TOKEN_BYTES)
             self._page = PageServer(self._look, settings.visualize, token, time.monotonic, time.time)
             await tasks.start(self._page.serve)
-            _log.info("live page at %s", self._page.url)
-            if settings.tui:  # log lines go to a file then
-                sys.stderr.write(f"live page at {self._page.url}\n")
+            told.append(f"live page at {self._page.url}")
         if settings.metrics is not None:
             from shivya_daemon.views.scrape import MetricsServer
 
@@ -54,4 +52,8 @@ class WebViews:
                 self._look, settings.metrics_bind, settings.metrics, time.monotonic, counts
             )
             await tasks.start(server.serve)
-            _log.info("metrics at %s", server.url)
+            told.append(f"metrics at {server.url}")
+        for line in told:
+            _log.info("%s", line)
+            if settings.tui:  # log lines go to a file then
+                sys.stderr.write(f"{line}\n")

@@ -242,6 +242,7 @@ function controls() {
     drag = null;
   });
   stage.addEventListener("wheel", (event) => {
+    if (document.body.classList.contains("tabled")) return; // there the wheel moves the page
     event.preventDefault();
     zoom(Math.exp(-event.deltaY * 0.0015), ...inside(event));
   }, { passive: false });
