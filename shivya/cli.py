@@ -13,6 +13,7 @@ from shivya import commands, experiment_arguments, guard_arguments, ledger_argum
 from shivya.arguments import choose_daemon, choose_json, counting, not_negative, positive, whole
 from shivya.errors import CommandError, ExitCode
 from shivya.version import __version__
+from shivya_daemon.settings import DEFAULT_METRICS_PORT, DEFAULT_PAGE_PORT
 from shivya_daemon.views.words import plain
 
 _EXIT_CODES = "exit codes: 0 ok, 1 failed, 2 usage, 3 no daemon answers, 4 refused"
@@ -131,6 +132,23 @@ def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
         help="live screen (default: on a terminal)",
         default=None,
     )
+    daemon.add_argument(
+        "--visualize",
+        metavar="PORT",
+        nargs="?",
+        const=str(DEFAULT_PAGE_PORT),
+        help="live page on 127.0.0.1 (default port 9002); 'shivya visualize' prints its link",
+    )
+    daemon.add_argument(
+        "--metrics",
+        metavar="PORT",
+        nargs="?",
+        const=str(DEFAULT_METRICS_PORT),
+        help="metrics for Prometheus, and /healthz (default port 8000)",
+    )
+    daemon.add_argument(
+        "--metrics-bind", metavar="ADDRESS", help="address of the metrics (default 127.0.0.1)"
+    )
     daemon.add_argument("--log-format", metavar="{text,json}", help="how log lines look (default text)")
 
 
@@ -142,9 +160,11 @@ def _add_questions(verbs: argparse._SubParsersAction[_Parser]) -> None:
     peers = _command(verbs, "peers", commands.peers, example="shivya peers --port 8086")
     links = _command(verbs, "links", mesh_commands.links, example="shivya links")
     signals = _command(verbs, "signals", mesh_commands.signals, example="shivya signals --json")
+    visualize = _command(verbs, "visualize", mesh_commands.visualize, example="shivya visualize")
     doctor = _command(verbs, "doctor", mesh_commands.doctor, example="shivya doctor --port 8086")
     settle = _command(verbs, "settle", commands.settle, example="shivya settle --json")
     settle.add_argument("--service", default="default", help="kind of job (default: default)")
+    choose_daemon(visualize)
     for command in (status, peers, links, signals, doctor, settle):
         choose_daemon(command)
         choose_json(command)

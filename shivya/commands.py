@@ -23,6 +23,9 @@ _DAEMON_FLAGS = (
     "service_rate",
     "record",
     "log_format",
+    "visualize",
+    "metrics",
+    "metrics_bind",
 )
 _SHORT_ID = 8
 

@@ -83,6 +83,9 @@ _KINDS: Mapping[str, _Kind] = {
     "record": _TEXT,
     "tui": _SWITCH,
     "log_format": _TEXT,
+    "visualize": _INTEGER,
+    "metrics": _INTEGER,
+    "metrics_bind": _TEXT,
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER

@@ -47,6 +47,13 @@ port = 8085
 # How log lines look: "text" or "json".
 # log_format = "text"
 
+# The live page, on this host only: its TCP port (default: no page). 'shivya visualize' prints the link.
+# visualize = 9002
+
+# Metrics for Prometheus: the TCP port (default: none), and the address to serve them on.
+# metrics = 8000
+# metrics_bind = "127.0.0.1"
+
 # What this node has. A link needs something that both have, or that one seeks and the other has; computing is
 # measured and announced by itself, so that all nodes can link until somebody says otherwise.
 [capabilities]

@@ -31,6 +31,15 @@ def doctor(options: Namespace) -> int:
     return doctor.run({"port": options.port, "socket": options.socket}, as_json=options.json)
 
 
+def visualize(options: Namespace) -> int:
+    """Print the link that opens the page of the running node."""
+    page = ask(socket_of(options), "FACTS").get("page")
+    if not page:
+        raise CommandError(ExitCode.FAILED, "this daemon serves no page; start it with --visualize")
+    sys.stdout.write(f"{page}\n")
+    return ExitCode.OK
+
+
 def links(options: Namespace) -> int:
     """Show the links of the running node."""
     from shivya.tables import links_text

@@ -121,7 +121,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.verdict", "shivya_daemon.world"},
         set(),
     ),
-    "shivya_daemon.views": ({"shivya_daemon.views", "shivya_daemon.snapshot"}, {"rich"}),
+    "shivya_daemon.views": (
+        {"shivya_daemon.views", "shivya_daemon.snapshot"},
+        {"anyio", "prometheus_client", "rich", "websockets"},
+    ),
+    "shivya_daemon.web_views": (
+        {"shivya_daemon.settings", "shivya_daemon.snapshot", "shivya_daemon.views"},
+        {"anyio"},
+    ),
     "shivya_daemon.snapshot": (set(), set()),
     "shivya_daemon.paths": (set(), set()),
     "shivya_daemon.placement": (set(), set()),
@@ -208,6 +215,7 @@ FORBIDDEN = {
     "shivya_daemon.core": {"time", "random", "socket", "asyncio", "secrets", "threading"},
     "shivya_kernels": {"time", "random", "socket", "os", "datetime"},
     "shivya_daemon.views": {"socket", "subprocess"},
+    "shivya_daemon.views.front": {"subprocess"},  # the one place where views listen
 }
 
 

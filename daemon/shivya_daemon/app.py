@@ -48,6 +48,7 @@ from shivya_daemon.settings import (
 from shivya_daemon.status import format_address
 from shivya_daemon.telemetry import HostSample, TelemetrySampler
 from shivya_daemon.verdict import Verdict
+from shivya_daemon.web_views import WebViews
 from shivya_daemon.world import World
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Daemon:
         self._summed_at = time.monotonic()
         self._law: Law | None = None
         self._learner: Learner | None = None
+        self._web = WebViews(settings, lambda: self._desk.snapshot(time.monotonic()))
         self._recorder = startup.open_record(settings, identity.node_id)
         self._durations: deque[float] = deque(maxlen=_TICKS_REMEMBERED)
 
@@ -158,6 +160,8 @@ class Daemon:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._control.serve)
+                await self._web.start(tasks)
+                self._operations.page = self._web.page
                 tasks.start_soon(self._driver.run)
                 tasks.start_soon(self._journal.run)
                 tasks.start_soon(self._sense)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from shivya_daemon.core.chorus import order_parameter
 from shivya_daemon.core.errors import EncodeError
 from shivya_daemon.core.events import (
     Event,
@@ -235,6 +236,7 @@ class NodeDesk:
         names = self._names(now)
         judged = self._judged
         sums = self.node.counters
+        phases = self.node.phases(now)
         return Snapshot(
             node_id=own.hex(),
             name=self.node.settings.name,
@@ -248,7 +250,7 @@ class NodeDesk:
             collective_free_energy=self._collective_free_energy(),
             curl_norm=_norm(j.verdict.curl_norm for j in judged),
             harmonic_norm=_norm(j.verdict.harmonic_norm for j in judged),
-            peers=peer_rows(self.node, peers),
+            peers=peer_rows(self.node, peers, phases),
             links=link_rows(own, self.node.link_views(now), peers, judged),
             cells=cell_rows(own, judged, self.learned),
             flows=flow_rows(own, names, judged),
@@ -270,6 +272,7 @@ class NodeDesk:
             host=self.host.as_dict(),
             guard=None if self.guard is None else self.guard.report(now, names),
             ledger=None if self.journal is None else self.journal.manifest(),
+            phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
             draining=self._operations.draining,
             status=(
                 *self._notices,

@@ -59,6 +59,8 @@ class NodeOperations:
         self._place = place
         self._clock = clock
         self._clock_watch = ClockWatch()
+        self.page: str | None = None
+        """The link that opens the page, with its token; None where there is no page."""
         self._resources = ResourceSampler(place.state_dir)
         self._seeds: dict[Address, bool] = {}
         """Resolved addresses of the configured peers, and whether each was ever up."""
@@ -173,6 +175,7 @@ class NodeOperations:
             "links": {"now": len(self._node.links), "least": links.min_links, "most": links.max_links},
             "law": {"stale_after": settings.law.stale_after, "tick_interval": settings.law.tick_interval},
             "draining": self.draining,
+            "page": self.page,
         }
 
     def _up(self) -> set[Address]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from shivya_daemon import paths
 
 DEFAULT_PORT = 8085
+DEFAULT_PAGE_PORT = 9002
+DEFAULT_METRICS_PORT = 8000
 DEFAULT_SERVICE_RATE = 10.0
 MAX_NAME_LENGTH = 32
 NODE_ID_DIGITS = 40
@@ -124,14 +126,21 @@ class DaemonSettings:
     """New file that takes all inputs of the law."""
     tui: bool = False
     log_format: str = "text"
+    visualize: int | None = None
+    """TCP port of the page on 127.0.0.1, 0 = the system chooses; None: no page."""
+    metrics: int | None = None
+    """TCP port of the metrics, 0 = the system chooses; None: no metrics."""
+    metrics_bind: str = "127.0.0.1"
     law: LawSettings = field(default_factory=LawSettings)
     capabilities: CapabilitySettings = field(default_factory=CapabilitySettings)
     seeks: CapabilitySettings = field(default_factory=CapabilitySettings)
     """A link needs a capability that both have, or that one seeks and the other has."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise SettingsError(f"port must be between 0 and 65535, not {self.port}")
+        for key in ("port", "visualize", "metrics"):
+            if not 0 <= (getattr(self, key) or 0) <= 65535:
+                raise SettingsError(f"{key} must be between 0 and 65535, not {getattr(self, key)}")
+        _ip_address("metrics_bind", self.metrics_bind)
         if not math.isfinite(self.service_rate) or self.service_rate <= 0:
             raise SettingsError(
                 f"service_rate must be a positive number of jobs per second, not {self.service_rate}"

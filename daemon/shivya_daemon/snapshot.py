@@ -30,6 +30,8 @@ class PeerRow:
     """What it announces: `compute`, `storage`, `gateway`, `witness`, `tags`, those that it has."""
     seeks: Mapping[str, object] = field(default_factory=dict)
     """What it seeks in others, likewise."""
+    phase: float | None = None
+    """Of its oscillator, in rad; None until it told one."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,15 @@ class SettleRow:
     harmonic: float
     balancing: float
     recommended: float
+    source_id: str = ""
+    target_id: str = ""
+    conductance: float = 0.0
 
     def to_json(self) -> dict[str, object]:
         """Row with the field names of `shivya reconcile`."""
         row = asdict(self)
-        return {"from": row.pop("source"), "to": row.pop("target"), **row}
+        ends = {"from": row.pop("source"), "to": row.pop("target")}
+        return ends | {"from_id": row.pop("source_id"), "to_id": row.pop("target_id")} | row
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ class Snapshot:
     guard: Mapping[str, object] | None = None
     """None: this node runs no guard."""
     phase: Mapping[str, float] | None = None
-    """None: this node does not couple phases."""
+    """`theta` of this node in rad, `order` (0 to 1) of all phases it hears; None before its first beat."""
     ledger: Mapping[str, object] | None = None
     """None: this node keeps no ledger."""
     draining: bool = False

@@ -24,7 +24,7 @@ class Judged:
     verdict: Verdict
 
 
-def peer_rows(node: Node, peers: Iterable[PeerView]) -> tuple[PeerRow, ...]:
+def peer_rows(node: Node, peers: Iterable[PeerView], phases: Mapping[bytes, float]) -> tuple[PeerRow, ...]:
     """Return one row per live peer."""
     profiles = {peer.id: node.profile(peer.id) or Profile() for peer in peers}
     return tuple(
@@ -40,6 +40,7 @@ def peer_rows(node: Node, peers: Iterable[PeerView]) -> tuple[PeerRow, ...]:
             free_energy=peer.free_energy,
             capabilities=capability_row(profiles[peer.id].capabilities),
             seeks=capability_row(profiles[peer.id].seeks),
+            phase=phases.get(peer.id),
         )
         for peer in peers
     )
@@ -157,6 +158,9 @@ def settle_rows(names: Mapping[bytes, str], judged: Iterable[Judged]) -> tuple[S
             edge.harmonic,
             edge.balancing,
             edge.recommended,
+            edge.tail.hex(),
+            edge.head.hex(),
+            edge.conductance,
         )
         for item in judged
         for edge in item.verdict.edges

@@ -121,6 +121,10 @@ class Oscillator:
         self.theta = theta % math.tau
         return self.theta
 
+    def at(self, now: float) -> float:
+        """Return the phase at `now` as if nothing pulled since the last step, in rad, 0 to 2 pi."""
+        return (self.theta + self._settings.omega * max(0.0, now - self._now)) % math.tau
+
     def tell(self) -> Phase:
         """Return the phase for the next beacon."""
         self._counter = (self._counter + 1) & 0xFFFFFFFF

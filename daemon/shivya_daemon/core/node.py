@@ -299,6 +299,14 @@ class Node:
         members = self._stack.members
         return tuple(view(link, members.get(link.node), now) for link in self._stack.links.agreements)
 
+    def phases(self, now: float) -> dict[bytes, float]:
+        """Return the phase of this node and of each peer within its TTL, in rad; none before a beat."""
+        oscillator = self._stack.oscillator
+        if oscillator is None:
+            return {}
+        told = {live.node: live.theta for live in self._stack.phases.live(now)}
+        return {self.id: oscillator.at(now), **told}
+
     def profile(self, node: bytes) -> Profile | None:
         """Return what a known node announces of itself, this one's own among them."""
         if node == self.id:
