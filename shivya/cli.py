@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from shivya import commands, experiment_arguments, guard_arguments, ledger_arguments, mesh_commands
+from shivya import (
+    commands,
+    credits_arguments,
+    experiment_arguments,
+    guard_arguments,
+    ledger_arguments,
+    mesh_commands,
+)
 from shivya.arguments import choose_daemon, choose_json, counting, not_negative, positive, whole
 from shivya.errors import CommandError, ExitCode
 from shivya.version import __version__
@@ -67,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     _add_mesh(verbs)
     guard_arguments.add(verbs, _command)
     ledger_arguments.add(verbs, _command)
+    credits_arguments.add(verbs, _command)
     experiment_arguments.add(verbs, _command)
     return top
 

@@ -35,6 +35,19 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"shivya.arguments", "shivya.commands", "shivya.simulate", "shivya.whatif"},
         set(),
     ),
+    "shivya.credits_arguments": (
+        {"shivya.arguments", "shivya.credits_commands", "shivya.credits_text"},
+        set(),
+    ),
+    "shivya.credits_commands": (
+        {"shivya", "shivya_daemon.core", "shivya_daemon.identityfile", "shivya_daemon.ledgers.credits"}
+        | EDGE,
+        set(),
+    ),
+    "shivya.credits_text": (
+        {"shivya.errors", "shivya.tables", "shivya_daemon.ledgers.credits", "shivya_daemon.views.words"},
+        set(),
+    ),
     "shivya.guard_arguments": ({"shivya.arguments", "shivya.guard_commands"}, set()),
     "shivya.ledger_arguments": ({"shivya.arguments", "shivya.ledger_commands"}, set()),
     "shivya.ledger_commands": (
@@ -116,6 +129,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.journal": ({"shivya_daemon.core", "shivya_daemon.ledgers.audit"}, {"anyio"}),
     "shivya_daemon.ledgers": (set(), set()),
     "shivya_daemon.ledgers.audit": ({"shivya_daemon.ledgers.audit", "shivya_daemon.core"}, set()),
+    "shivya_daemon.ledgers.credits": ({"shivya_daemon.ledgers.credits", "shivya_daemon.core"}, set()),
+    "shivya_daemon.ledgers.credits.etcd_gateway": ({"shivya_daemon.ledgers.credits"}, {"httpx"}),
     "shivya_daemon.guard": (
         {"shivya_daemon.guard", "shivya_daemon.core", "shivya_daemon.mind.beat", "shivya_daemon.services"}
         | {"shivya_daemon.verdict", "shivya_daemon.world"},
@@ -213,6 +228,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
 
 FORBIDDEN = {
     "shivya_daemon.core": {"time", "random", "socket", "asyncio", "secrets", "threading"},
+    "shivya_daemon.ledgers.credits": {"asyncio", "os", "random", "secrets", "socket", "threading", "time"},
+    "shivya_daemon.ledgers.credits.etcd_gateway": {"asyncio", "random", "secrets", "socket"},
+    "shivya_daemon.ledgers.credits.log_witness": {"asyncio", "random", "secrets", "socket"},
+    "shivya_daemon.ledgers.credits.sqlite_witness": {"asyncio", "random", "secrets", "socket", "time"},
     "shivya_kernels": {"time", "random", "socket", "os", "datetime"},
     "shivya_daemon.views": {"socket", "subprocess"},
     "shivya_daemon.views.front": {"subprocess"},  # the one place where views listen
