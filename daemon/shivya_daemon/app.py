@@ -119,7 +119,7 @@ class Daemon:
         self._peers = tuple(peers)
         self._announced = announced(self._driver.address, settings.advertise, peers)
         self._node.advertise(self._announced)
-        book = ServiceBook(settings.service_rate)
+        book = ServiceBook(settings.service_rate, settings.law)
         place = Place(state_directory(settings), self._driver.address, None if allow is None else len(allow))
         self._operations = NodeOperations(self._node, book, settings, place, time.monotonic)
         for address in peers:
@@ -134,6 +134,8 @@ class Daemon:
             self._operations,
             (_EXPOSED,) if settings.exposed else (),
         )
+        if self._node.settings.heartbeat_silence is not None:
+            book.reported = self._renew
         port = self._driver.address[1]
         self._stop = anyio.Event()
         self._control = ControlServer(self._desk, socket_path(settings.socket, port))
@@ -221,6 +223,11 @@ class Daemon:
                     pass
         if self._desk.take(events):
             self._control.notify()
+
+    def _renew(self) -> None:
+        """Let the neighbours know soon of a wait that has jumped."""
+        if self._desk.renew(time.monotonic()):
+            self._driver.wake()
 
     async def _sense(self) -> None:
         sampler = TelemetrySampler()

@@ -28,7 +28,11 @@ from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.heartbeat import Descriptor, ServiceLoad, service_tag
 from shivya_daemon.core.node import LocalLoad, Node, PeerView
 from shivya_daemon.guard.sentry import Sentry
+from shivya_daemon.known import known
 from shivya_daemon.operations import NodeOperations
+from shivya_daemon.placement import parse_table, waiting_time
+from shivya_daemon.recent import Recent
+from shivya_daemon.renewal import renewed
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.snapshot import Snapshot
@@ -84,6 +88,7 @@ class NodeDesk:
         self._started = clock()
         self._judged: tuple[Judged, ...] = ()
         self._departed: dict[str, int] = {}
+        self._recent = Recent()
         self._operations = operations
         self._notices = notices
 
@@ -117,7 +122,9 @@ class NodeDesk:
     def worlds(self, now: float) -> tuple[tuple[World, ServiceView], ...]:
         """Return what is known of each offered service."""
         peers = self._peers(now)
-        return tuple((self._survey(view, peers, now), view) for view in self.book.views(now))
+        found = tuple((self._survey(view, peers, now), view) for view in self.book.views(now))
+        self._recent.note((world for world, _ in found), now)
+        return found
 
     def conclude(
         self, worlds: tuple[tuple[World, ServiceView], ...], verdicts: Mapping[str, Verdict], now: float
@@ -128,6 +135,38 @@ class NodeDesk:
             Judged(world, view, verdicts.get(world.service) or shortest_expected_delay(world))
             for world, view in worlds
         )
+        self._publish(now)
+
+    def renew(self, now: float) -> bool:
+        """Publish at once, between two ticks, waits far from what neighbours were told; whether any was.
+
+        Far is what a heartbeat would tell at once: moved by more than `heartbeat_change`.
+        """
+        if self._operations.draining or not self.node.links:
+            return False
+        told, judged = self.node.told, {j.view.name: j for j in self._judged}
+        moved = [name for name in self.book.services if name in judged and self._moved(name, told, now)]
+        if not moved:
+            return False
+        peers = self._peers(now)
+        for name in moved:
+            view = self.book.view(name, now)
+            world = self._survey(view, peers, now)
+            verdict = judged[name].verdict
+            table = parse_table(self._table(world, verdict, peers))
+            verdict = renewed(verdict, world.own, table, self._law.slope_window)
+            judged[name] = Judged(world, view, verdict)
+        self._judged = tuple(judged.values())
+        self._publish(now)
+        return True
+
+    def _moved(self, service: str, told: Mapping[bytes, float], now: float) -> bool:
+        last = told.get(service_tag(service))
+        view = self.book.view(service, now)
+        wait = waiting_time(view.queue, view.servers, view.service_rate, view.overrun)
+        return last is not None and abs(wait - last) > self.node.settings.heartbeat_change
+
+    def _publish(self, now: float) -> None:
         load = LocalLoad(
             free_energy=self._collective_free_energy() or 0.0,
             active_cells=len(self._judged),
@@ -153,20 +192,21 @@ class NodeDesk:
         judged = [j for j in self._judged if j.world.service == service]
         return [row.to_json() for row in settle_rows(self._names(self._clock()), judged)]
 
+    def known(self, service: str) -> dict[str, Any]:
+        """Return what is known of the mesh for an offered service, as of now, and of whom nothing is."""
+        now = self._clock()
+        peers = self._peers(now)
+        world = survey(self.node.id, self.book.view(service, now), peers, now, self._law)
+        told = known(self.node, world, {peer.id: peer for peer in peers}, self._recent, self._law)
+        return {**told, "draining": self._operations.draining}
+
     def table(self, service: str) -> dict[str, Any]:
         """Return the neighbour table of an offered service, with ages and counts as of now."""
         now = self._clock()
         peers = self._peers(now)
         world = self._survey(self.book.view(service, now), peers, now)
         verdict = next((j.verdict for j in self._judged if j.world.service == service), None)
-        return neighbour_table(
-            world,
-            verdict or shortest_expected_delay(world),
-            {peer.id: peer for peer in peers},
-            self.tick,
-            self._law,
-            draining=self._operations.draining,
-        )
+        return self._table(world, verdict or shortest_expected_delay(world), peers)
 
     def peer_id(self, name_or_id: str) -> bytes | None:
         """Return the id of a live peer; a name that two peers share is nobody's."""
@@ -237,6 +277,12 @@ class NodeDesk:
         )
 
     # Helpers
+
+    def _table(self, world: World, verdict: Verdict, peers: tuple[PeerView, ...]) -> dict[str, Any]:
+        by_id = {peer.id: peer for peer in peers}
+        return neighbour_table(
+            world, verdict, by_id, self.tick, self._law, draining=self._operations.draining
+        )
 
     def _survey(self, view: ServiceView, peers: tuple[PeerView, ...], now: float) -> World:
         if self._operations.draining:  # the law then sees a node that cannot work off what it holds

@@ -166,6 +166,11 @@ class Node:
         if not self._left:
             self._agenda.publish(now)
 
+    @property
+    def told(self) -> dict[bytes, float]:
+        """The wait of each service, by tag, in the last heartbeats."""
+        return dict(self._stack.pulse.told)
+
     def drain(self, now: float) -> None:
         """Take no new link and end all there are, as before a planned end; peers are told that it drains."""
         self._stack.draining = True
@@ -235,6 +240,10 @@ class Node:
         """Tell the fleet what share of each resource is free here; raises `EncodeError`."""
         self._stack.gossip.publish(Key.RESOURCES, encode_resources(resources))
         self._stack.gradient.own = resources
+
+    def tell_ledger_head(self, checkpoint: bytes) -> None:
+        """Tell the fleet how far the audit ledger of this node goes; raises `EncodeError`."""
+        self._stack.gossip.publish(Key.LEDGER_HEAD, checkpoint)
 
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""

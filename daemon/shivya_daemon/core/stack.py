@@ -13,7 +13,7 @@ from shivya_daemon.core.dht.dht import Dht
 from shivya_daemon.core.dht.requests import Message
 from shivya_daemon.core.dht.token_frames import TokenGrant, TokenPut, TokenRequest, TokenStored
 from shivya_daemon.core.errors import DecodeError
-from shivya_daemon.core.events import IncarnationAdopted, PeerJoined, PeerLeft
+from shivya_daemon.core.events import IncarnationAdopted, LedgerHeadTold, PeerJoined, PeerLeft
 from shivya_daemon.core.frames import TOKEN, Frame, Layered, Payload, encode
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.gossip.gossip import Gossip
@@ -175,6 +175,8 @@ class Stack:
                 elif key == Key.RESOURCES:
                     stamp = (state.incarnation, version)
                     self.gradient.hear(node, stamp, decode_resources(value), now)
+                elif key == Key.LEDGER_HEAD:
+                    self.outbox.emit(LedgerHeadTold(node, state.announcement.public_key, value))
             except DecodeError as error:
                 self.outbox.counters.drop(error.reason)
 
