@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from shivya import guard_commands
 from shivya.cli import main
+from shivya.tables import status_text
 
 pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
@@ -96,6 +97,15 @@ def test_what_a_guard_sees_is_shown_in_plain_text(
     assert "nothing against any peer" in capsys.readouterr().out
     answered(monkeypatch, {"guard": None})
     assert main(["guard", "show"]) == 4
+
+
+def test_the_status_has_a_line_about_the_guard() -> None:
+    status = {
+        **{"name": "edge-1", "node_id": "ab" * 20, "uptime_seconds": 5.0, "tick": 1},
+        **{"curl_norm": 0.0, "harmonic_norm": 0.0, "law": "running"},
+    }
+    assert "guard       ALERT, threat 0.70, 1 kept out\n" in status_text(status | {"guard": GUARD})
+    assert "guard" not in status_text(status | {"guard": None})
 
 
 def test_a_drill_is_what_was_typed(
