@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shivya.ask import ask
-from shivya.commands import show, socket_of
+from shivya.commands import show as show_document
+from shivya.commands import socket_of
 from shivya.errors import CommandError, ExitCode
 from shivya.tables import table
 from shivya_daemon.views.words import duration, number, plain
@@ -18,6 +20,7 @@ from shivya_daemon.views.words import duration, number, plain
 if TYPE_CHECKING:
     from shivya_daemon.guard.arbiter import Beat
     from shivya_daemon.guard.sight import Sight
+    from shivya_daemon.ledgers.audit import Ledger
 
 _LOOK_EVERY = 0.1  # seconds between two looks at a running node
 _SHOWN = 20  # beats in a table
@@ -28,20 +31,25 @@ def run(options: Namespace) -> int:
     from shivya_daemon.guard.arbiter import Arbiter
     from shivya_daemon.guard.sight import Sight
 
-    try:
-        arbiter = Arbiter(
-            k_flows=options.k_flows,
-            p_nodes=options.p_nodes,
-            t_threshold=options.t_threshold,
-            seed=options.seed_formulas,
-            sense=_eyes(socket_of(options)) if options.mesh else Sight,
-        )
-        arbiter.load()
-        if options.anomalies:
-            arbiter.inject(options.anomalies)
-        beats = arbiter.start(beats=options.beats)
-    except ValueError as error:
-        raise CommandError(ExitCode.USAGE, str(error)) from None
+    with ExitStack() as ending:
+        ledger = None if options.ledger is None else ending.enter_context(_ledger(options.ledger))
+        try:
+            arbiter = Arbiter(
+                k_flows=options.k_flows,
+                p_nodes=options.p_nodes,
+                t_threshold=options.t_threshold,
+                seed=options.seed_formulas,
+                sense=_eyes(socket_of(options)) if options.mesh else Sight,
+                record=None if ledger is None else ledger.record_action,
+                record_pulse=None if ledger is None else ledger.record_pulse,
+                record_flow=None if ledger is None else ledger.record_flow_result,
+            )
+            arbiter.load()
+            if options.anomalies:
+                arbiter.inject(options.anomalies)
+            beats = arbiter.start(beats=options.beats)
+        except ValueError as error:
+            raise CommandError(ExitCode.USAGE, str(error)) from None
     document = {
         "beats": [_row(beat) for beat in beats],
         "actions": dict(arbiter.actions),
@@ -49,7 +57,7 @@ def run(options: Namespace) -> int:
         "model": asdict(arbiter.threat),
         "stable": arbiter.loop.stable,
     }
-    show(document, _beats_text if not options.json else None)
+    show_document(document, _beats_text if not options.json else None)
     return ExitCode.OK
 
 
@@ -62,17 +70,29 @@ def inject(options: Namespace) -> int:
         weight=options.weight,
         peer=options.peer,
     )
-    show(answer, _drill_text if not options.json else None)
+    show_document(answer, _drill_text if not options.json else None)
     return ExitCode.OK
 
 
-def show_guard(options: Namespace) -> int:
+def show(options: Namespace) -> int:
     """Show what the running node's guard sees, and whom it keeps out."""
     guard = ask(socket_of(options), "STATUS").get("guard")
     if not isinstance(guard, dict):
         raise CommandError(ExitCode.REFUSED, "this daemon runs no guard; it is of an earlier version")
-    show(guard, _guard_text if not options.json else None)
+    show_document(guard, _guard_text if not options.json else None)
     return ExitCode.OK
+
+
+@contextmanager
+def _ledger(folder: Path) -> Iterator[Ledger]:
+    """Open the audit ledger in `folder`, or begin one; what cannot be is said in one line."""
+    from shivya_daemon.ledgers.audit import Ledger, LedgerError
+
+    try:
+        with Ledger.open(folder) as ledger:
+            yield ledger
+    except LedgerError as error:
+        raise CommandError(ExitCode.FAILED, str(error)) from None
 
 
 def _eyes(path: Path) -> Callable[[], Sight]:

@@ -34,6 +34,9 @@ def status_text(status: dict[str, Any]) -> str:
         ("circulation", f"curl {number(status['curl_norm'])}, harmonic {number(status['harmonic_norm'])}"),
         ("drops", ", ".join(f"{plain(k)} {n}" for k, n in status.get("drops", {}).items() if n) or "none"),
     ]
+    if isinstance(guard := status.get("guard"), dict):
+        out = sum(peer["state"] == "quarantined" for peer in guard["peers"])
+        facts.insert(-1, ("guard", f"{plain(guard['action'])}, threat {guard['threat']:.2f}, {out} kept out"))
     parts = ["".join(f"{key:<12}{value}\n" for key, value in facts)]
     if remedies:
         parts.append("".join(f"remedy: {text}\n" for text in remedies))

@@ -48,7 +48,6 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"shivya.errors", "shivya.tables", "shivya_daemon.ledgers.credits", "shivya_daemon.views.words"},
         set(),
     ),
-    "shivya.guard_arguments": ({"shivya.arguments", "shivya.guard_commands"}, set()),
     "shivya.ledger_arguments": ({"shivya.arguments", "shivya.ledger_commands"}, set()),
     "shivya.ledger_commands": (
         {"shivya.commands", "shivya.config", "shivya.errors", "shivya.tables"}
@@ -56,7 +55,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya.mesh_commands": ({"shivya", *EDGE}, set()),
-    "shivya.guard_commands": ({"shivya", "shivya_daemon.guard", *EDGE}, set()),
+    "shivya.guard_arguments": ({"shivya.arguments", "shivya.guard_commands"}, set()),
+    "shivya.guard_commands": (
+        {"shivya.ask", "shivya.commands", "shivya.errors", "shivya.tables"}
+        | {"shivya_daemon.guard", "shivya_daemon.ledgers.audit", *EDGE},
+        set(),
+    ),
     "shivya.init": ({"shivya.config", "shivya.errors", *EDGE}, set()),
     "shivya.doctor": (
         {"shivya.ask", "shivya.config", "shivya.errors", "shivya.tables"}

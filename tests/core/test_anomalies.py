@@ -250,3 +250,22 @@ def test_whom_nobody_knows_can_be_kept_out_too(stage: Any) -> None:
     stage.node.quarantine(ONE, stage.now)
     stage.node.readmit(ONE)
     assert stage.node.links == ()
+
+
+def test_an_honest_mesh_on_a_bad_network_raises_no_alarm() -> None:
+    """Loss, copies, disorder, a restart and a partition: nothing hard, and an alarm is far away."""
+    net = MemoryNetwork(7, loss=0.1, duplicate=0.1, reorder=0.1, delay=(0.001, 0.05))
+    nodes = net.spawn(5)
+    net.run(10.0)
+    net.crash(nodes[3])
+    net.run(2.0)
+    net.restart(nodes[3])
+    net.run(6.0)
+    net.partition([nodes[:2], nodes[2:]])
+    net.run(10.0)
+    net.heal()
+    net.run(10.0)
+    for node in nodes:
+        assert 0.0 < node.anomalies.of(None, net.now).count < 15.0
+        for peer, count in node.anomalies.peers(net.now).items():
+            assert node.anomalies.hard(peer) == 0 and count < 3.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from shivya import guard_commands
 from shivya.cli import main
+from shivya.tables import status_text
 
 pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
@@ -97,6 +99,15 @@ def test_what_a_guard_sees_is_shown_in_plain_text(
     assert main(["guard", "show"]) == 4
 
 
+def test_the_status_has_a_line_about_the_guard() -> None:
+    status = {
+        **{"name": "edge-1", "node_id": "ab" * 20, "uptime_seconds": 5.0, "tick": 1},
+        **{"curl_norm": 0.0, "harmonic_norm": 0.0, "law": "running"},
+    }
+    assert "guard       ALERT, threat 0.70, 1 kept out\n" in status_text(status | {"guard": GUARD})
+    assert "guard" not in status_text(status | {"guard": None})
+
+
 def test_a_drill_is_what_was_typed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,3 +119,23 @@ def test_a_drill_is_what_was_typed(
 
 def test_without_a_daemon_there_is_nobody_to_drill() -> None:
     assert main(["guard", "inject", "1"]) == 3
+
+
+def test_a_ledger_takes_every_pulse_and_core(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "beats"
+    folder.mkdir()
+    assert main(["guard", "run", "--beats", "2", "--anomalies", "30", "--ledger", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["ledger", "verify", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["ledger", "show", "--dir", str(folder), "--json"]) == 0
+    entries = [entry["data"] for entry in json.loads(capsys.readouterr().out)]
+    assert [entry["type"] for entry in entries] == [
+        *("genesis", "action"),
+        *(["pulse"] + ["flow_result"] * 4 + ["action"]) * 2,
+    ]
+    assert [entry["action"] for entry in entries if entry["type"] == "action"] == ["DRILL", "ALERT", "ALERT"]
+    folder.chmod(0o700)
+    (folder / "ledger.jsonl").write_bytes(b"damaged")
+    assert main(["guard", "run", "--beats", "1", "--ledger", str(folder)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -289,10 +289,10 @@ class Arbiter:
 
     def _record_beat(self, outcome: Outcome, culprit: bytes | None, now: float) -> None:
         if self._record_pulse is not None:
-            self._record_pulse({"beat": self._beats, "seconds": outcome.pulse})
+            _tell(self._record_pulse, {"beat": self._beats, "seconds": outcome.pulse})
         if self._record_flow is not None:
             for core, result in _results(outcome).items():
-                self._record_flow(core, result)
+                _tell(self._record_flow, core, result)
         if self._record is None:
             return
         known = self._recorded.get(outcome.action)
@@ -309,12 +309,15 @@ class Arbiter:
             self._write("SUMMARY", self.summary())
 
     def _write(self, action: str, details: Mapping[str, object]) -> None:
-        if self._record is None:
-            return
-        try:
-            self._record(action, details)
-        except Exception as error:  # a full disk must not end the guard
-            _log.error("the guard's %s could not be recorded: %s", action, error)
+        if self._record is not None:
+            _tell(self._record, action, details)
+
+
+def _tell(record: Callable[..., object], *entry: object) -> None:
+    try:
+        record(*entry)
+    except Exception as error:  # a full disk must not end the guard
+        _log.error("the guard could not record %s: %s", entry[0], error)
 
 
 def _details(change: Change, suspicion: Suspicion) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def start_guard() -> Engine:
     from shivya_daemon.mind import beat
 
     beat.rehearse()
+    _trim()
     return beat
 
 
