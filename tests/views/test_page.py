@@ -153,6 +153,17 @@ def test_details_open_by_keyboard_and_by_click(tab: Tab) -> None:
         assert tab.errors == []
 
 
+def test_the_keys_are_told_and_work_again_afterwards(tab: Tab) -> None:
+    with served(ticking()) as server:
+        look_at(tab, server)
+        tab.press("?")
+        tab.until("document.querySelector('#keys').open")
+        tab.ask("document.querySelector('#keys button').click()")
+        tab.until("!document.querySelector('#keys').open")
+        tab.press("t")
+        tab.until("document.body.classList.contains('tabled')")
+
+
 def test_pause_holds_the_picture_and_says_so(tab: Tab) -> None:
     with served(ticking()) as server:
         look_at(tab, server)

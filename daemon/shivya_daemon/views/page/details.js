@@ -100,7 +100,8 @@ function capabilities(value) {
   const said = Object.entries(value).slice(0, 6).map(([key, what]) => {
     if (Array.isArray(what)) return `${plain(key, 16)} ${what.slice(0, 8).map((name) => plain(name, 24)).join(", ")}`;
     if (what && typeof what === "object") {
-      const inner = Object.entries(what).slice(0, 4).map(([name, amount]) => `${number(amount, 9)} ${plain(name, 16).replace("_mb", " MiB")}`);
+      const inner = Object.entries(what).slice(0, 4).map(([name, amount]) =>
+        name.endsWith("_mb") ? `${number(amount, 9)} MiB of ${plain(name.slice(0, -3), 16)}` : `${number(amount, 9)} ${plain(name, 16)}`);
       return `${plain(key, 16)}: ${inner.join(", ")}`;
     }
     return `${plain(key, 16)} ${finite(what) === null ? plain(what, 24) : number(what, 9)}`;

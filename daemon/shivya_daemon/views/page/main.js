@@ -207,7 +207,7 @@ function controls() {
     find(id).addEventListener("click", DO[key]);
   }
   addEventListener("keydown", (event) => {
-    const inControl = event.target.closest?.("select, dialog") || (event.key === " " && event.target.closest?.("button"));
+    const inControl = event.target.closest?.("select, dialog[open]") || (event.key === " " && event.target.closest?.("button"));
     if (event.ctrlKey || event.metaKey || event.altKey || inControl) return;
     if (ARROWS[event.key] && event.target.closest?.("#stage, body")) {
       if (!event.target.closest("#table") && labels.go(scene, ARROWS[event.key]) !== null) event.preventDefault();
