@@ -25,7 +25,7 @@ from shivya_kernels.complex import SimplicialComplex
 from shivya_kernels.prefactor import prefactor
 from timing import Row, Timing, fix_environment, measure, once, publish
 
-SIZES = (100, 1_000, 10_000)
+SIZES = (100, 1_000, 10_000, 100_000)
 DEGREE = 8.0
 TOLERANCE = 1e-8
 MOST_ITERATIONS = 10_000
@@ -45,7 +45,7 @@ def rows_of(size: int) -> Iterator[Row]:
     jax.block_until_ready(c)
     prepared, preparing = once(lambda: prefactor(SimplicialComplex.from_edges(size, pairs)))
     f = np.random.default_rng(size).standard_normal(len(pairs))
-    repeats = 15 if size < 10_000 else 5
+    repeats = 15 if size < 10_000 else 5 if size < 100_000 else 2
 
     def row(method: str, setup: Timing, compiling: Timing | None, solve: Callable[[], Parts]) -> Row:
         spent = measure(solve, finish=jax.block_until_ready, repeats=repeats)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import balance_page
 from timing import RESULTS, ROOT, Row, table
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -34,6 +35,7 @@ def main() -> None:
     sections = [section(name, document) for name, document in documents.items()]
     PAGE.write_text("\n\n".join([heading(list(documents.values())), *sections]) + "\n")
     print(f"{PAGE.relative_to(ROOT)}: {len(sections)} benchmarks")
+    balance_page.main()
 
 
 def heading(documents: Sequence[dict[str, Any]]) -> str:

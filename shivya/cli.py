@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from shivya import commands, mesh_commands, simulate
+from shivya import commands, experiment_arguments, guard_arguments, ledger_arguments, mesh_commands
+from shivya.arguments import choose_daemon, choose_json, counting, not_negative, positive, whole
 from shivya.errors import CommandError, ExitCode
 from shivya.version import __version__
 from shivya_daemon.settings import DEFAULT_METRICS_PORT, DEFAULT_PAGE_PORT
@@ -65,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     _add_questions(verbs)
     _add_reports(verbs)
     _add_mesh(verbs)
-    _add_experiments(verbs)
+    guard_arguments.add(verbs, _command)
+    ledger_arguments.add(verbs, _command)
+    experiment_arguments.add(verbs, _command)
     return top
 
 
@@ -162,10 +164,10 @@ def _add_questions(verbs: argparse._SubParsersAction[_Parser]) -> None:
     doctor = _command(verbs, "doctor", mesh_commands.doctor, example="shivya doctor --port 8086")
     settle = _command(verbs, "settle", commands.settle, example="shivya settle --json")
     settle.add_argument("--service", default="default", help="kind of job (default: default)")
-    _choose_daemon(visualize)
+    choose_daemon(visualize)
     for command in (status, peers, links, signals, doctor, settle):
-        _choose_daemon(command)
-        _choose_json(command)
+        choose_daemon(command)
+        choose_json(command)
 
 
 def _add_reports(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -173,23 +175,21 @@ def _add_reports(verbs: argparse._SubParsersAction[_Parser]) -> None:
     report = _command(
         verbs, "report", commands.report, example="shivya report --queue 37 --servers 4 --rate 20"
     )
+    report.add_argument("--queue", type=whole, required=True, help="jobs held now, those in service included")
     report.add_argument(
-        "--queue", type=_whole, required=True, help="jobs held now, those in service included"
+        "--rate", type=positive, help="jobs per second the node can serve (default: estimated)"
     )
-    report.add_argument(
-        "--rate", type=_positive, help="jobs per second the node can serve (default: estimated)"
-    )
-    report.add_argument("--servers", type=_counting, help="jobs served at the same time (default 1)")
+    report.add_argument("--servers", type=counting, help="jobs served at the same time (default 1)")
     report.add_argument("--service", default="default", help="kind of job (default: default)")
     report.add_argument("--node", help="name or id of the node meant; refused if it is not the daemon's own")
-    _choose_daemon(report)
+    choose_daemon(report)
 
     offload = _command(verbs, "offload", commands.offload, example="shivya offload edge-1 edge-2 12.5")
     offload.add_argument("source", metavar="SRC", help="name or id of the node that hands over")
     offload.add_argument("target", metavar="DST", help="name or id of the node that receives")
-    offload.add_argument("rate", metavar="RATE", type=_not_negative, help="jobs per second")
+    offload.add_argument("rate", metavar="RATE", type=not_negative, help="jobs per second")
     offload.add_argument("--service", default="default", help="kind of job (default: default)")
-    _choose_daemon(offload)
+    choose_daemon(offload)
 
 
 def _add_mesh(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -198,13 +198,13 @@ def _add_mesh(verbs: argparse._SubParsersAction[_Parser]) -> None:
     init.add_argument(
         "--dir", metavar="DIR", type=Path, help="folder to write into (default: the user's configuration)"
     )
-    _choose_json(init)
+    choose_json(init)
 
     drain = _command(verbs, "drain", mesh_commands.drain, example="shivya drain --wait 60")
     drain.add_argument(
-        "--wait", metavar="SECONDS", type=_not_negative, help="longest time for it (default 30)"
+        "--wait", metavar="SECONDS", type=not_negative, help="longest time for it (default 30)"
     )
-    _choose_daemon(drain)
+    choose_daemon(drain)
 
     signal = _command(verbs, "signal", mesh_commands.signal_send, example="shivya signal send flood backup")
     actions = signal.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -218,100 +218,8 @@ def _add_mesh(verbs: argparse._SubParsersAction[_Parser]) -> None:
     send.add_argument("type", metavar="TYPE", help="what it means: a-z A-Z 0-9 . _ -")
     send.add_argument("payload", metavar="PAYLOAD", nargs="?", default="", help="at most 256 bytes")
     send.add_argument("--target", metavar="NODE", help="name or id of the node that a directed one is for")
-    send.add_argument("--decay", type=_not_negative, help="what is left of a gradient per link (default 0.9)")
-    send.add_argument("--refractory", type=_not_negative, help="seconds that an action's type then rests")
-    send.add_argument("--ttl", type=_counting, help="links it may travel (default 8, at most 16)")
-    _choose_daemon(send)
-    _choose_json(send)
-
-
-def _add_experiments(verbs: argparse._SubParsersAction[_Parser]) -> None:
-    """Add the commands that need no running daemon."""
-    reconcile = _command(verbs, "reconcile", commands.reconcile, example="shivya reconcile mesh.json --json")
-    reconcile.add_argument("file", metavar="FILE", help="mesh as JSON; - reads standard input")
-    _choose_json(reconcile)
-
-    replay = _command(verbs, "replay", commands.replay, example="shivya replay edge-1.record.gz")
-    replay.add_argument("file", metavar="FILE", type=Path, help="what shivya daemon --record wrote")
-    _choose_json(replay)
-
-    fleets = _command(
-        verbs,
-        "simulate",
-        simulate.simulate,
-        example="shivya simulate --nodes 64 --load .5,.85 --laws sed,shivya,oracle --seeds 3 --plot p99.svg",
-    )
-    fleets.add_argument(
-        "file", metavar="SCENARIO.toml", nargs="?", type=Path, help="the fleet, its load and its faults"
-    )
-    fleets.add_argument("--nodes", type=_counting, help="nodes of each fleet (default 64)")
-    fleets.add_argument("--seconds", type=_positive, help="measured time, after the warm-up (default 60)")
-    fleets.add_argument(
-        "--load", type=_positives, help="arrivals over service rate, one or several by commas (default .85)"
-    )
-    fleets.add_argument(
-        "--laws",
-        type=_names,
-        default=["none", "sed", "shivya", "oracle"],
-        help="laws by commas (default none,sed,shivya,oracle): " + ", ".join(simulate.LAWS),
-    )
-    fleets.add_argument("--seeds", type=_counting, default=3, help="fleets per law and load (default 3)")
-    fleets.add_argument("--seed0", type=_whole, default=0, metavar="K", help="the first seed (default 0)")
-    fleets.add_argument("--csv", metavar="FILE", type=Path, help="write the rows to a file, too")
-    fleets.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw p99 of every law to a file, too")
-    _choose_json(fleets)
-
-    demo = _command(verbs, "demo", commands.demo, example="shivya demo --nodes 5 --seconds 30 --kill")
-    demo.add_argument("--nodes", type=_counting, default=5, help="daemons to start (default 5)")
-    demo.add_argument("--seconds", type=_positive, default=30.0, help="length of each phase (default 30)")
-    demo.add_argument("--seed", type=int, default=0, help="seed of the arrivals (default 0)")
-    demo.add_argument("--kill", action="store_true", help="kill one node without warning in mid-phase")
-    _choose_json(demo)
-
-
-def _choose_daemon(command: _Parser) -> None:
-    command.add_argument("--port", help="port of the daemon to ask (default 8085)")
-    command.add_argument("--socket", metavar="PATH", help="control socket of the daemon to ask")
-
-
-def _choose_json(command: _Parser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON with stable field names")
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
-    return int(text)
-
-
-def _counting(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _positive(text: str) -> float:
-    if not 0 < (value := _number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number greater than 0, not {text!r}")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    if not 0 <= (value := _number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
-    return value
-
-
-def _positives(text: str) -> list[float]:
-    return [_positive(part) for part in text.split(",")]
-
-
-def _names(text: str) -> list[str]:
-    return text.split(",")
+    send.add_argument("--decay", type=not_negative, help="what is left of a gradient per link (default 0.9)")
+    send.add_argument("--refractory", type=not_negative, help="seconds that an action's type then rests")
+    send.add_argument("--ttl", type=counting, help="links it may travel (default 8, at most 16)")
+    choose_daemon(send)
+    choose_json(send)

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from shivya.daemon_link import DaemonLink
 from shivya_daemon import placement
+from shivya_daemon.in_service import InService
 from shivya_daemon.paths import socket_path
 
 DEFAULT_PORT = 8085
@@ -85,6 +86,7 @@ class Client:
         self._queue: int | None = None
         self._servers = 1
         self._rate: float | None = None
+        self._in_service = InService()
         self._report_due = False
         self._table: placement.Table | None = None
         self._table_at = -math.inf
@@ -133,25 +135,26 @@ class Client:
     def report(self, queue: int, servers: int = 1, service_rate: float | None = None) -> None:
         """Say how many jobs are held here (in service included), and how many servers work on them.
 
-        `service_rate` is the node's total in jobs per second; None leaves it as it was, and the daemon
-        estimates it from `done` if it never was given. Raises `ValueError` for numbers out of range.
+        `service_rate` is the node's total in jobs per second as far as known; None leaves it as it was. What
+        the daemon measures by `done` counts beside it. Raises `ValueError` for numbers out of range.
         """
         if queue < 0 or servers < 1:
             raise ValueError(f"queue must be at least 0 and servers at least 1, not {queue} and {servers}")
         if service_rate is not None and not 0.0 < service_rate < math.inf:
             raise ValueError(f"service_rate must be a positive number of jobs per second, not {service_rate}")
         with self._lock:
-            self._queue, self._servers = int(queue), int(servers)
+            self._servers = int(servers)
             if service_rate is not None:
                 self._rate = float(service_rate)
-            self._report_due = True
+            self._hold(int(queue))
         self._link.wake()
 
-    def route(self, hops: int = 0) -> Peer | None:
+    def route(self, hops: int = 0, ahead: int | None = None) -> Peer | None:
         """Decide where a job that is here now should run: None for here, else the neighbour to send it to.
 
-        `hops` is the number of moves the job has made; one with 0 is counted as an arrival. The answer is
-        counted as obeyed: see `unsent` when a transfer fails.
+        `hops` is the number of moves the job has made; one with 0 is counted as an arrival. `ahead` is how
+        many of the waiting jobs it would have before it here (`shivya.waiting`), None for all of them. The
+        answer is counted as obeyed: see `unsent` when a transfer fails.
         """
         with self._lock:
             counts, table, queue = self._counts, self._table, self._queue
@@ -159,17 +162,25 @@ class Client:
                 counts.arrived += 1
             target = None
             if table is not None and queue is not None:
-                rate = table.service_rate if self._rate is None else self._rate
-                elapsed = time.monotonic() - self._table_at
-                index = placement.place(table, queue, self._servers, rate, self._out, elapsed, hops)
+                now = time.monotonic()
+                index = placement.place(
+                    table,
+                    queue,
+                    self._servers,
+                    table.service_rate,
+                    self._out,
+                    now - self._table_at,
+                    hops,
+                    overrun=self._overrun(table, now),
+                    ahead=ahead,
+                )
                 if index is not None:
                     target = self._peers[index]
                     self._out[index] += 1
                     self._sent[target.id] = self._sent.get(target.id, 0) + 1
                     counts.sent[target.id] = counts.sent.get(target.id, 0) + 1
             if target is None and queue is not None:
-                self._queue = queue + 1
-                self._report_due = True
+                self._hold(queue + 1)
         self._link.wake()
         return target
 
@@ -183,21 +194,61 @@ class Client:
             if table is None or queue is None:
                 return []
             remaining = [row.flow - self._handed.get(row.id, 0) for row in table.neighbours]
-            rate = table.service_rate if self._rate is None else self._rate
-            elapsed = time.monotonic() - self._table_at
-            moves = placement.hand_over(table, queue, self._servers, rate, self._out, elapsed, remaining)
+            now = time.monotonic()
+            moves = placement.hand_over(
+                table,
+                queue,
+                self._servers,
+                table.service_rate,
+                self._out,
+                now - self._table_at,
+                remaining,
+                overrun=self._overrun(table, now),
+            )
             for index, count in moves:
                 identity = self._peers[index].id
                 self._out[index] += count
                 for tally in (self._handed, self._sent, self._counts.sent):
                     tally[identity] = tally.get(identity, 0) + count
                 queue -= count
-            self._queue = queue
-            self._report_due = self._report_due or bool(moves)
+            if moves:
+                self._hold(queue)
             answer = [(self._peers[index], count) for index, count in moves]
         if answer:
             self._link.wake()
         return answer
+
+    def whom_to_ask(self) -> Peer | None:
+        """Return the neighbour to ask for a job; None: no server is idle here, or nobody has enough."""
+        with self._lock:
+            table, queue = self._table, self._queue
+            if table is None or queue is None:
+                return None
+            index = placement.ask(table, queue, self._servers, time.monotonic() - self._table_at)
+            return None if index is None else self._peers[index]
+
+    def give(self, asker: str) -> Peer | None:
+        """Decide whether a neighbour (its name or id) that is idle and asks gets a waiting job.
+
+        If so it is counted as sent: hand over the one in the middle, and see `unsent` when that fails.
+        """
+        with self._lock:
+            table, queue = self._table, self._queue
+            rows = [k for k, peer in enumerate(self._peers) if asker in (peer.id, peer.name)]
+            if table is None or queue is None or len(rows) != 1:
+                return None
+            (index,), now = rows, time.monotonic()
+            elapsed, overrun = now - self._table_at, self._overrun(table, now)
+            rate = table.service_rate
+            if not placement.grant(table, index, queue, self._servers, rate, elapsed, overrun=overrun):
+                return None
+            peer = self._peers[index]
+            self._out[index] += 1
+            for tally in (self._sent, self._counts.sent):
+                tally[peer.id] = tally.get(peer.id, 0) + 1
+            self._hold(queue - 1)
+        self._link.wake()
+        return peer
 
     def done(self, n: int = 1) -> None:
         """Count jobs completed here."""
@@ -206,6 +257,7 @@ class Client:
             self._counts.done += n
             if self._queue is not None:
                 self._queue = max(0, self._queue - n)
+                self._in_service.complete(n, self._queue, self._servers, time.monotonic())
                 self._report_due = True
         self._link.wake()
 
@@ -234,23 +286,33 @@ class Client:
                 if row.id == peer.id:
                     self._out[index] = max(0, self._out[index] - n)
             if self._queue is not None:
-                self._queue += n
-                self._report_due = True
+                self._hold(self._queue + n)
         self._link.wake()
 
     def load(self) -> Load | None:
         """Return this node's load as of now; None before the first report or while its rate is unknown."""
         with self._lock:
-            table, queue, rate = self._table, self._queue, self._rate
-            if rate is None and table is not None:
-                rate = table.service_rate
+            table, queue = self._table, self._queue
+            rate = self._rate if table is None else table.service_rate
             if queue is None or rate is None:
                 return None
             if table is None:
                 return Load(queue, rate, placement.waiting_time(queue, self._servers, rate))
-            elapsed = time.monotonic() - self._table_at
-            potential = placement.own_potential(table, queue, self._servers, rate, self._out, elapsed)
+            now = time.monotonic()
+            elapsed, overrun = now - self._table_at, self._overrun(table, now)
+            potential = placement.own_potential(
+                table, queue, self._servers, rate, self._out, elapsed, overrun=overrun
+            )
             return Load(queue, rate, potential)
+
+    def _hold(self, queue: int) -> None:
+        """Take another number of jobs held."""
+        self._queue = queue
+        self._in_service.occupy(queue, self._servers, time.monotonic())
+        self._report_due = True
+
+    def _overrun(self, table: placement.Table, now: float) -> float:
+        return self._in_service.overrun(self._servers, table.service_rate, table.kappa, now)
 
     def _on_open(self) -> None:
         """Begin anew: a daemon that was not there when something was counted has no use for it."""

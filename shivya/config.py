@@ -94,6 +94,7 @@ _KINDS: Mapping[str, _Kind] = {
     },
 }
 _TABLES = {key[:end] for key in _KINDS for end, letter in enumerate(key) if letter == "."}
+_MAY_BE_ZERO = ("law.kappa", "law.drift")
 _PATHS = ("mesh_key_file", "allow_file", "state_dir", "socket", "record")
 
 
@@ -231,7 +232,10 @@ def _convert(layer: _Layer, key: str, value: object) -> object:
     if kind is _NUMBER and not math.isfinite(value := _as_float(value)):
         raise SettingsError(f"{label} must be {kind.expected}, not {value}")
     if key.startswith("law.") and isinstance(value, (int, float)) and value <= 0:
-        raise SettingsError(f"{label} must be greater than 0, not {value}")
+        if key not in _MAY_BE_ZERO:
+            raise SettingsError(f"{label} must be greater than 0, not {value}")
+        if value < 0:
+            raise SettingsError(f"{label} must not be negative, not {value}")
     if key in _PATHS:
         return layer.folder / Path(str(value)).expanduser()
     if isinstance(value, list):

@@ -104,10 +104,10 @@ def measure(world: World, law: str | Law | Place, params: Params | None = None) 
 
 
 def _load(world: World, fleet: int) -> float:
-    """The load asked for; of a recorded trace, the one that it is for this fleet."""
+    """The load asked for; of a recorded trace or of rates per node, the one that it is for this fleet."""
     scenario = world.scenario
     assert scenario is not None
-    if scenario.arrivals is None:
+    if scenario.arrivals is None and scenario.arrival_rates is None:
         return scenario.load
     work = float(world.size[world.owner == fleet].sum())
     return work / (float(world.rate[world.fleet == fleet].sum()) * scenario.horizon)

@@ -1,7 +1,9 @@
 """Frames of the job carrier: what two applications say to each other over a TCP connection.
 
 A frame is `magic "SJ", version u8, kind u8, length u32, body`, big-endian. Both sides begin with HELLO; then
-the one that connected sends JOB frames and gets one ACK for each, in order. Everything is bounded; whatever
+the one that connected sends JOB frames, and ASK frames when it has nothing to do, and gets one ACK for each,
+in order; a job that was asked for comes as any other, over a connection of the one that gives it. A job
+travels with its age, not with a time of birth: clocks of nodes may differ. Everything is bounded; whatever
 does not parse exactly is a `FrameError`, and the connection is of no more use.
 """
 
@@ -16,15 +18,17 @@ MAX_PAYLOAD = 64 * 1024
 MAX_NAME = 64
 MAX_HOPS = 65_535
 ID_BYTES = 16
+MAX_AGE = 1e9  # seconds
 
-HELLO, JOB, ACK = 1, 2, 3
+HELLO, JOB, ACK, ASK = 1, 2, 3, 4
 
 _MAGIC = b"SJ"
-_VERSION = 1
+_VERSION = 2
 _HEADER = struct.Struct(">2sBBI")
 _HELLO = struct.Struct(">QB")
-_JOB = struct.Struct(">16sQHB")
+_JOB = struct.Struct(">16sQHdB")
 _ACK = struct.Struct(">16sQBIddQ")
+_ASK = struct.Struct(">Q")
 _DUPLICATE, _REFUSED, _LOAD_KNOWN = 1, 2, 4
 _MAX_BODY = _JOB.size + MAX_NAME + MAX_PAYLOAD
 
@@ -41,6 +45,8 @@ class Job:
     payload: bytes
     hops: int = 0
     source: str = ""
+    age: float = 0.0
+    """Seconds since its birth, at the time at which it was handed to or came from a carrier."""
 
     def __post_init__(self) -> None:
         if len(self.id) != ID_BYTES:
@@ -49,6 +55,8 @@ class Job:
             raise ValueError(f"a payload has at most {MAX_PAYLOAD} bytes, not {len(self.payload)}")
         if not 0 <= self.hops <= MAX_HOPS:
             raise ValueError(f"hops must be from 0 to {MAX_HOPS}, not {self.hops}")
+        if not 0.0 <= self.age <= MAX_AGE:
+            raise ValueError(f"age must be from 0 to {MAX_AGE:g} seconds, not {self.age}")
         check_name("source", self.source)
 
 
@@ -69,20 +77,29 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """An idle neighbour asks for a waiting job; `move` tells its requests apart."""
+
+    move: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
-    """Answer to a delivery, with the receiver's load (None while it does not know it)."""
+    """Answer to a delivery or a request, with the receiver's load (None while it does not know it)."""
 
     id: bytes
+    """Of the job; zeros in the answer to a request."""
     move: int
     duplicate: bool
     refused: bool
+    """The job was not taken, or none is given."""
     load: tuple[int, float, float] | None
     """Jobs held, jobs per second, potential in seconds."""
     accepted: int
     """Jobs the receiver has accepted from this sender since it started."""
 
 
-Frame = Hello | Delivery | Ack
+Frame = Hello | Delivery | Ack | Ask
 
 
 def check_name(field: str, name: str) -> str:
@@ -98,8 +115,10 @@ def encode(frame: Frame) -> bytes:
         case Hello(incarnation, name):
             kind, body = HELLO, _HELLO.pack(incarnation, len(name)) + name.encode()
         case Delivery(move, job):
-            fixed = _JOB.pack(job.id, move, job.hops, len(job.source))
+            fixed = _JOB.pack(job.id, move, job.hops, job.age, len(job.source))
             kind, body = JOB, fixed + job.source.encode() + job.payload
+        case Ask(move):
+            kind, body = ASK, _ASK.pack(move)
         case Ack():
             queue, rate, potential = frame.load or (0, 0.0, 0.0)
             flags = _DUPLICATE * frame.duplicate | _REFUSED * frame.refused
@@ -131,9 +150,9 @@ def decode(kind: int, body: bytes) -> Frame:
                 incarnation, length = _HELLO.unpack_from(body)
                 return Hello(incarnation, _name(body[_HELLO.size :], length))
             case 2:
-                identity, move, hops, length = _JOB.unpack_from(body)
+                identity, move, hops, age, length = _JOB.unpack_from(body)
                 rest = body[_JOB.size :]
-                job = Job(identity, rest[length:], hops, _name(rest[:length], length))
+                job = Job(identity, rest[length:], hops, _name(rest[:length], length), age)
                 return Delivery(move, job)
             case 3:
                 identity, move, flags, queue, rate, potential, accepted = _ACK.unpack(body)
@@ -141,6 +160,8 @@ def decode(kind: int, body: bytes) -> Frame:
                     raise FrameError("an acknowledgement with a number that is not finite")
                 load = (queue, rate, potential) if flags & _LOAD_KNOWN else None
                 return Ack(identity, move, bool(flags & _DUPLICATE), bool(flags & _REFUSED), load, accepted)
+            case 4:
+                return Ask(*_ASK.unpack(body))
     except (struct.error, ValueError) as error:
         raise FrameError(str(error)) from None
     raise FrameError(f"unknown kind {kind}")

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from shivya.compiled import interrupts, keep_what_is_compiled, leave, memory_in_words
 from shivya.errors import CommandError, ExitCode
+from shivya.simulate_hosts import Hosts
 
 if TYPE_CHECKING:
     from shivya.experiments import Row
@@ -62,6 +63,13 @@ class _Plan(NamedTuple):
     """One per load."""
     laws: tuple[str, ...]
     seeds: tuple[int, ...]
+    hosts: Hosts | None
+    """With whom the seeds are shared."""
+
+    @property
+    def own_seeds(self) -> tuple[int, ...]:
+        """Those that run here."""
+        return self.seeds if self.hosts is None else self.hosts.share(self.seeds)
 
     @property
     def runs(self) -> int:
@@ -71,33 +79,21 @@ class _Plan(NamedTuple):
 
 def simulate(options: Namespace) -> int:
     """Compare laws of load sharing on the same simulated jobs."""
-    _check_outputs(options)
+    hosts = Hosts.of(options)
+    if hosts is None or hosts.prints:
+        _check_outputs(options)
     runs: list[_Run] = []
     news: SimpleQueue[_News] = SimpleQueue()
-    with _interrupts_as_news(news):
-        plan = _plan(options)
+    with interrupts(lambda: news.put("interrupted")), nullcontext() if hosts is None else hosts.quiet():
+        plan = _plan(options, hosts)
         finished = _run(plan, runs, news)
     known = tuple(runs)
-    _publish(options, plan, known)
+    if hosts is None or hosts.prints:
+        _publish(options, plan, known)
     if finished:
         return ExitCode.OK
     sys.stderr.write(f"shivya simulate: interrupted, {len(known)} of {plan.runs} runs are done\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # The thread is inside compiled code, which neither stops nor survives an orderly shutdown around it.
-    os._exit(ExitCode.INTERRUPTED)
-
-
-@contextmanager
-def _interrupts_as_news(news: SimpleQueue[_News]) -> Iterator[None]:
-    """Take Ctrl-C as news while the context lasts: raised inside a callback of JAX's, it would be lost."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda number, frame: news.put("interrupted"))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    leave(ExitCode.INTERRUPTED)
 
 
 def _check_outputs(options: Namespace) -> None:
@@ -109,7 +105,7 @@ def _check_outputs(options: Namespace) -> None:
             raise CommandError(ExitCode.USAGE, f"{flag} cannot be written to {path}; name a file elsewhere")
 
 
-def _plan(options: Namespace) -> _Plan:
+def _plan(options: Namespace, hosts: Hosts | None) -> _Plan:
     from dataclasses import replace
 
     from shivya.simulate_scenario import ScenarioError, build, read
@@ -119,38 +115,34 @@ def _plan(options: Namespace) -> _Plan:
             raise CommandError(ExitCode.USAGE, f"--laws: no law {law!r}; there are {', '.join(LAWS)}")
     try:
         values: dict[str, Any] = {} if options.file is None else read(options.file)
-        if options.load and "arrivals" in values:
-            raise ScenarioError("--load means nothing beside a trace, which has its own; leave one out")
+        if options.load and not values.keys().isdisjoint(("arrivals", "arrival_rates")):
+            raise ScenarioError("--load means nothing beside a trace or arrival_rates; leave one out")
         given = {"nodes": options.nodes, "seconds": options.seconds}
         values |= {key: value for key, value in given.items() if value is not None}
-        _keep_what_is_compiled()
+        keep_what_is_compiled()
         scenario = build(values, str(options.file or "scenario"))
     except ScenarioError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
     loads = dict.fromkeys(options.load or [scenario.load])
     scenarios = tuple(replace(scenario, load=load) for load in loads)
     seeds = tuple(range(options.seed0, options.seed0 + options.seeds))
-    jobs = max(_jobs(scenario) for scenario in scenarios) * len(seeds)
+    plan = _Plan(scenarios, tuple(dict.fromkeys(options.laws)), seeds, hosts)
+    jobs = max(_jobs(scenario) for scenario in scenarios) * len(plan.own_seeds)
     if jobs > JOBS_LIMIT:
         raise CommandError(
             ExitCode.USAGE,
             f"about {jobs:.2g} jobs would run at a time, the most is {JOBS_LIMIT:.2g}; "
             "ask for fewer --seeds, --nodes or --seconds",
         )
-    return _Plan(scenarios, tuple(dict.fromkeys(options.laws)), seeds)
-
-
-def _keep_what_is_compiled() -> None:
-    """Name the user's cache to JAX, which asks when it is imported, that is from here on."""
-    from shivya_daemon.mind.start import compile_cache
-
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compile_cache()))
+    return plan
 
 
 def _jobs(scenario: Scenario) -> float:
     """About how many jobs a fleet has."""
     if scenario.arrivals is not None:
         return len(scenario.arrivals)
+    if scenario.arrival_rates is not None:
+        return math.fsum(scenario.arrival_rates) * scenario.horizon + sum(scenario.backlog or ())
     shares = scenario.shares or (1 / scenario.nodes,) * scenario.nodes
     rate = math.fsum(rate * share for rate, share in zip(scenario.rates, shares, strict=True))
     return scenario.load * rate * scenario.nodes * scenario.horizon
@@ -169,9 +161,7 @@ def _run(plan: _Plan, runs: list[_Run], news: SimpleQueue[_News]) -> bool:
     if isinstance(new, ValueError):
         raise CommandError(ExitCode.USAGE, str(new)) from new
     if isinstance(new, BaseException):
-        if "RESOURCE_EXHAUSTED" in str(new):
-            raise CommandError(ExitCode.FAILED, "too little memory; ask for fewer --seeds or --nodes")
-        raise new
+        raise memory_in_words(new)
     return True
 
 
@@ -180,11 +170,13 @@ def _work(plan: _Plan, runs: list[_Run], news: SimpleQueue[_News]) -> None:
         from shivya import experiments
         from shivya_kernels.fleet import worlds
 
-        for scenario in plan.scenarios:
-            world = worlds(scenario, plan.seeds)
-            for law in plan.laws:
-                runs.append(experiments.measure(world, law).rows)  # not the trace, which may be large
-                news.put("run")
+        with nullcontext() if plan.hosts is None else plan.hosts.met():
+            for scenario in plan.scenarios:
+                world = worlds(scenario, plan.own_seeds)
+                for law in plan.laws:
+                    rows = experiments.measure(world, law).rows  # not the trace, which may be large
+                    runs.append(rows if plan.hosts is None else plan.hosts.gathered(rows))
+                    news.put("run")
         news.put("finished")
     except BaseException as error:  # raised where the command waits for it
         news.put(error)
@@ -235,7 +227,8 @@ def _finite(row: Row) -> Row:
 
 def _title(plan: _Plan) -> str:
     scenario, (first, last) = plan.scenarios[0], (plan.seeds[0], plan.seeds[-1])
-    load = f"load {scenario.load:g}, " if len(plan.scenarios) == 1 and scenario.arrivals is None else ""
+    drawn = scenario.arrivals is None and scenario.arrival_rates is None
+    load = f"load {scenario.load:g}, " if drawn and len(plan.scenarios) == 1 else ""
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
     return f"{scenario.nodes} nodes, {scenario.seconds:g} s, {load}{seeds}"
 

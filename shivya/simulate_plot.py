@@ -55,14 +55,17 @@ class _Scale:
         return [mark for mark in marks if self.low * (1 - 1e-9) <= mark <= self.high * (1 + 1e-9)]
 
 
-def draw(runs: Sequence[Sequence[Row]], title: str) -> str:
-    """Return the plot of runs, each the rows of one law at one load, as an SVG document."""
+def draw(runs: Sequence[Sequence[Row]], title: str, against: str = "load", label: str = "load") -> str:
+    """Return the plot of runs, each the rows of one law at one load, as an SVG document.
+
+    `against` is another field of the rows to plot over, `label` what the axis then says.
+    """
     curves: dict[str, dict[float, Estimate]] = {}
     for run in runs:
-        curves.setdefault(run[0]["law"], {})[run[0]["load"]] = mean(run, "p99")
+        curves.setdefault(run[0]["law"], {})[run[0][against]] = mean(run, "p99")
     loads = sorted({load for curve in curves.values() for load in curve})
     if len(loads) > 1:
-        height, body = _TOP + _LINES_HEIGHT + _BOTTOM, _lines(curves, loads)
+        height, body = _TOP + _LINES_HEIGHT + _BOTTOM, _lines(curves, loads, label)
     else:
         height, body = _TOP + max(len(curves), 1) * _BAR + _BOTTOM, _bars(curves)
     parts = [
@@ -100,7 +103,9 @@ def _bars(curves: Mapping[str, Mapping[float, Estimate]]) -> Iterator[str]:
         yield _words(max(edge, tip) + 8, middle + 4, _reading(estimate))
 
 
-def _lines(curves: Mapping[str, Mapping[float, Estimate]], loads: Sequence[float]) -> Iterator[str]:
+def _lines(
+    curves: Mapping[str, Mapping[float, Estimate]], loads: Sequence[float], label: str
+) -> Iterator[str]:
     bottom, right = _TOP + _LINES_HEIGHT, _WIDTH - _RIGHT
     times = _time_axis([e for curve in curves.values() for e in curve.values()], bottom, _TOP)
     margin = (loads[-1] - loads[0]) * 0.04
@@ -111,9 +116,9 @@ def _lines(curves: Mapping[str, Mapping[float, Estimate]], loads: Sequence[float
     for load in loads:
         yield _stroke(across(load), bottom, across(load), bottom + 5, _INK)
         yield _words(across(load), bottom + 20, f"{load:g}", anchor="middle")
-    yield _words((_LEFT + right) / 2, bottom + 44, "load", anchor="middle")
-    label = _words(0, 0, _axis_label(times), anchor="middle")
-    yield f'<g transform="translate(40 {(_TOP + bottom) / 2:.1f}) rotate(-90)">{label}</g>'
+    yield _words((_LEFT + right) / 2, bottom + 44, label, anchor="middle")
+    unit = _words(0, 0, _axis_label(times), anchor="middle")
+    yield f'<g transform="translate(40 {(_TOP + bottom) / 2:.1f}) rotate(-90)">{unit}</g>'
     for row, (law, curve) in enumerate(curves.items()):
         colour = _COLOURS[row % len(_COLOURS)]
         dash = f' stroke-dasharray="{4 * (row // len(_COLOURS))} 3"' if row >= len(_COLOURS) else ""

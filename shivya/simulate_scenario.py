@@ -61,6 +61,13 @@ _SHARES = _Kind(
     "a list of shares from 0 to 1 that sum to 1",
     lambda x: _list(x, _SHARE.holds) and math.isclose(math.fsum(x), 1, abs_tol=1e-9),
 )
+_EACH = _Kind("a list of numbers, 0 or more, one per node", lambda x: _list(x, _NOT_NEGATIVE.holds))
+_COUNTS = _Kind("a list of whole numbers, one per node", lambda x: _list(x, _whole))
+_SERVERS = _Kind(
+    "a whole number, 1 or more, or a list of them, one per node",
+    lambda x: _COUNT.holds(x) or _list(x, _COUNT.holds),
+)
+_NODES = _Kind("a list of node numbers", lambda x: _list(x, _whole))
 _EDGES = _Kind(
     "a list of pairs of node numbers, such as [[0, 1], [1, 2]]",
     lambda x: _list(x, lambda pair: _list(pair, _whole, 2) and len(pair) == 2),
@@ -79,7 +86,8 @@ KEYS: Mapping[str, _Kind] = MappingProxyType(
         "edges": _EDGES,
         "rates": _RATES,
         "shares": _SHARES,
-        "servers": _COUNT,
+        "rate_spread": _EACH,
+        "servers": _SERVERS,
         "sizes": _SIZES,
         "size_variation": _POSITIVE,
         "load": _POSITIVE,
@@ -91,6 +99,9 @@ KEYS: Mapping[str, _Kind] = MappingProxyType(
         "burst_seconds": _POSITIVE,
         "calm_seconds": _POSITIVE,
         "hotspot": _SHARE,
+        "arrival_rates": _EACH,
+        "arrival_spread": _EACH,
+        "backlog": _COUNTS,
         "trace": _FILE,
         "hop": _POSITIVE,
         "latency": _POSITIVE,
@@ -108,7 +119,12 @@ KEYS: Mapping[str, _Kind] = MappingProxyType(
 
 _CRASH: Mapping[str, _Kind] = MappingProxyType({"start": _NOT_NEGATIVE, "end": _POSITIVE, "node": _NODE})
 TABLES: Mapping[str, Mapping[str, _Kind]] = MappingProxyType(
-    {"scenario": KEYS, "crash": _CRASH, "slow": MappingProxyType({**_CRASH, "factor": _POSITIVE})}
+    {
+        "scenario": KEYS,
+        "crash": _CRASH,
+        "slow": MappingProxyType({**_CRASH, "factor": _POSITIVE}),
+        "failure": MappingProxyType({"nodes": _NODES, "at": _NOT_NEGATIVE}),
+    }
 )
 """The tables of a file and what may stand in each."""
 
@@ -134,11 +150,12 @@ def read(path: Path) -> dict[str, Any]:
         for key, value in table.items():
             _check(path, name, key, value)
     values = dict(document.pop("scenario", {})) | document
-    for name in ("crash", "slow"):
-        _check_outage(path, name, values.get(name))
+    for name, keys in (("crash", ("start", "end")), ("slow", ("start", "end")), ("failure", ("nodes", "at"))):
+        _check_fault(path, name, keys, values.get(name))
+    for name in ("trace", "arrival_rates"):
+        if name in values and "load" in values:
+            raise ScenarioError(f"{path}: load means nothing beside {name}, which has its own; leave one out")
     if "trace" in values:
-        if "load" in values:
-            raise ScenarioError(f"{path}: load means nothing beside trace, which has its own; leave one out")
         values["arrivals"] = read_trace(path.parent / values.pop("trace"))
     return values
 
@@ -153,13 +170,14 @@ def _check(path: Path, table: str, key: str, value: object) -> None:
         raise ScenarioError(f"{path}: {table}.{key} must be {known[key].expected}, not {shown}")
 
 
-def _check_outage(path: Path, name: str, outage: Mapping[str, Any] | None) -> None:
-    if outage is None:
+def _check_fault(path: Path, name: str, keys: tuple[str, ...], fault: Mapping[str, Any] | None) -> None:
+    if fault is None:
         return
-    for key in ("start", "end"):
-        if key not in outage:
-            raise ScenarioError(f"{path}: [{name}] lacks {key}; write the time in seconds")
-    if outage["end"] <= outage["start"]:
+    for key in keys:
+        if key not in fault:
+            wanted = "the numbers of the nodes" if key == "nodes" else "the time in seconds"
+            raise ScenarioError(f"{path}: [{name}] lacks {key}; write {wanted}")
+    if "end" in fault and fault["end"] <= fault["start"]:
         raise ScenarioError(f"{path}: {name}.end must be later than {name}.start")
 
 
@@ -204,12 +222,12 @@ def build(values: Mapping[str, Any], origin: str) -> Scenario:
 
     Raises `ScenarioError`.
     """
-    from shivya_kernels.fleet.scenario import Outage, Scenario
+    from shivya_kernels.fleet.scenario import Failure, Outage, Scenario
 
     fields = {name: _frozen(value) for name, value in values.items()}
-    for name in ("crash", "slow"):
+    for name, fault in (("crash", Outage), ("slow", Outage), ("failure", Failure)):
         if name in fields:
-            fields[name] = Outage(**fields[name])
+            fields[name] = fault(**{key: _frozen(value) for key, value in fields[name].items()})
     if "rates" in fields:
         # Rates alone are one per node; shares beside them are how often each is drawn.
         fields.setdefault("shares", None)
@@ -239,6 +257,8 @@ def _misfit(scenario: Scenario) -> str | None:
     starts = {name: outage.start for name, outage in faults if outage is not None}
     if scenario.partition is not None:
         starts["partition"] = scenario.partition[0]
+    if scenario.failure is not None:
+        starts["failure"] = scenario.failure.at
     for name, start in starts.items():
         if start >= horizon:
             return (

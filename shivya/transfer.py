@@ -5,6 +5,9 @@ has acknowledged it, and tries the same move again when the connection breaks; t
 A move therefore happens exactly once as long as both processes live. When the receiver cannot be reached
 again after a job may have been delivered, the truth is unknown here: `TransferInDoubt`. Running the job
 elsewhere may then run it twice, dropping it may lose it, and only the application can know which is worse.
+
+An idle node asks a busy neighbour for a job (`pull`). What it is given comes as any other job does: the
+request itself carries none, and may be lost.
 """
 
 from __future__ import annotations
@@ -19,11 +22,14 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self, TypeVar
 
-from shivya.client import Client
+from shivya.client import Client, Peer
 from shivya.job_channel import Channel
 from shivya.job_frames import (
+    ID_BYTES,
+    MAX_AGE,
     MAX_HOPS,
     Ack,
+    Ask,
     Delivery,
     FrameError,
     Hello,
@@ -45,11 +51,15 @@ _MAX_SENDERS = 256
 _HELLO_TIMEOUT = 5.0
 _IDLE_TIMEOUT = 120.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.5
+_ASK_TIMEOUT = 1.0
+_ASK_AGAIN, _LOOK_AGAIN = 0.03, 0.01
+"""Seconds after a request, and after finding nobody to ask, before an idle node looks again."""
 _log = logging.getLogger(__name__)
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 Accept = Callable[[Job, str], Awaitable[None] | None]
+Give = Callable[[Peer], bool]
 
 
 class TransferError(Exception):
@@ -92,10 +102,19 @@ class Carrier:
         name: this node's name or id, as the mesh knows it.
         client: told of accepted jobs, and asked for the load that goes into acknowledgements.
         patience: seconds to go on trying a receiver that may have the job.
+        give: called when an idle neighbour is to get a waiting job, counted as sent already: begin to `send`
+            it the one in the middle of the line and return True, or return False when none waits after all.
+            None: requests are refused.
     """
 
     def __init__(
-        self, accept: Accept, *, name: str, client: Client | None = None, patience: float = PATIENCE
+        self,
+        accept: Accept,
+        *,
+        name: str,
+        client: Client | None = None,
+        patience: float = PATIENCE,
+        give: Give | None = None,
     ) -> None:
         self.malformed = 0
         """Connections closed because they did not speak this protocol."""
@@ -105,7 +124,7 @@ class Carrier:
         """Deliveries of jobs that were here already."""
         self.client = client
         """May be set later: a client is made with the address that `start` returns."""
-        self._accept, self._patience = accept, patience
+        self._accept, self._patience, self._give = accept, patience, give
         self._hello = Hello(int.from_bytes(os.urandom(8)), check_name("name", name))
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
@@ -149,20 +168,22 @@ class Carrier:
             await self._server.wait_closed()
 
     async def send(self, address: str, job: Job) -> Receipt:
-        """Hand a job over; it arrives with one hop more.
+        """Hand a job over; it arrives with one hop more, and older by the time that this took here.
 
         Returns when the receiver has it. Raises `TransferFailed` when it surely has not, `TransferInDoubt`
         when that cannot be known.
         """
         if job.hops >= MAX_HOPS:
             raise TransferFailed(job, f"the job has made {job.hops} moves")
-        channel = self._channel(address, job)
-        move = int.from_bytes(os.urandom(8))
-        frame = encode(Delivery(move, replace(job, hops=job.hops + 1)))
+        try:
+            channel = self._channel(address)
+        except ValueError as error:
+            raise TransferFailed(job, str(error)) from None
+        born = asyncio.get_running_loop().time() - job.age
         channel.users += 1
         try:
             async with channel.slots:
-                ack = await self._deliver(channel, move, frame, job)
+                ack = await self._deliver(channel, job, born)
         except TransferInDoubt:
             self._pass_on(job)
             raise
@@ -174,9 +195,40 @@ class Carrier:
         queue, rate, potential = ack.load or (None, None, None)
         return Receipt(queue, rate, potential, ack.accepted, ack.duplicate)
 
-    async def _deliver(self, channel: Channel, move: int, frame: bytes, job: Job) -> Ack:
+    async def pull(self, idle: asyncio.Event) -> None:
+        """Ask busy neighbours for jobs while `idle` is set, that is while a server is here, until cancelled.
+
+        One at a time is asked, the one that `Client.whom_to_ask` names.
+        """
+        while True:
+            await idle.wait()
+            peer = None if self.client is None else self.client.whom_to_ask()
+            if peer is not None and peer.address is not None:
+                await self.ask(peer.address)
+                await asyncio.sleep(_ASK_AGAIN)
+            else:
+                await asyncio.sleep(_LOOK_AGAIN)
+
+    async def ask(self, address: str) -> bool:
+        """Ask for a waiting job, once; True when the one asked said that it sends one."""
+        move = int.from_bytes(os.urandom(8))
+        try:
+            channel = self._channel(address)
+            channel.users += 1
+            try:
+                async with asyncio.timeout(_ASK_TIMEOUT), channel.slots:
+                    connection = await channel.connect()
+                    ack = await connection.request(move, encode(Ask(move)))
+            finally:
+                channel.users -= 1
+        except (OSError, ValueError):  # broken, too late, no such address, or no carrier there
+            return False
+        return not ack.refused
+
+    async def _deliver(self, channel: Channel, job: Job, born: float) -> Ack:
         """Try one move until it is acknowledged, surely failed, or in doubt for too long."""
         loop = asyncio.get_running_loop()
+        move = int.from_bytes(os.urandom(8))
         deadline = loop.time() + self._patience
         reached: int | None = None
         pause = _FIRST_PAUSE
@@ -188,7 +240,9 @@ class Carrier:
                     if reached not in (None, connection.incarnation):
                         raise TransferInDoubt(job, "the receiver restarted before it acknowledged the job")
                     reached = connection.incarnation
-                    return await connection.request(move, frame)
+                    age = min(loop.time() - born, MAX_AGE)
+                    delivery = Delivery(move, replace(job, hops=job.hops + 1, age=age))
+                    return await connection.request(move, encode(delivery))
             except (OSError, FrameError) as error:
                 if connection is not None:
                     connection.close()
@@ -200,21 +254,21 @@ class Carrier:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE)
 
-    def _channel(self, address: str, job: Job) -> Channel:
-        """Return the way to an address; one that nothing uses makes room when there are too many."""
+    def _channel(self, address: str) -> Channel:
+        """Return the way to an address; one that nothing uses makes room when there are too many.
+
+        Raises `ValueError` when there is none.
+        """
         if self._closed:
-            raise TransferFailed(job, "the carrier is closed")
+            raise ValueError("the carrier is closed")
         channel = self._channels.get(address)
         if channel is None:
             if len(self._channels) >= MAX_CHANNELS:
                 idle = next((key for key, other in self._channels.items() if not other.users), None)
                 if idle is None:
-                    raise TransferFailed(job, f"jobs are on their way to {MAX_CHANNELS} addresses already")
+                    raise ValueError(f"jobs are on their way to {MAX_CHANNELS} addresses already")
                 self._channels.pop(idle).close()
-            try:
-                channel = self._channels[address] = Channel(address, self._hello)
-            except ValueError as error:
-                raise TransferFailed(job, str(error)) from None
+            channel = self._channels[address] = Channel(address, self._hello)
         self._channels.move_to_end(address)
         return channel
 
@@ -249,13 +303,32 @@ class Carrier:
         writer.write(encode(self._hello))
         while True:
             async with asyncio.timeout(_IDLE_TIMEOUT):
-                delivery = await read(reader)
-            if delivery is None:
-                return
-            if not isinstance(delivery, Delivery):
-                raise FrameError("not a delivery")
-            writer.write(encode(await self._take(delivery, hello.name)))
+                frame = await read(reader)
+            match frame:
+                case None:
+                    return
+                case Delivery():
+                    ack = await self._take(frame, hello.name)
+                case Ask(move):
+                    ack = self._grant(move, hello.name)
+                case _:
+                    raise FrameError("neither a delivery nor a request")
+            writer.write(encode(ack))
             await writer.drain()
+
+    def _grant(self, move: int, asker: str) -> Ack:
+        """Give an idle neighbour a job if the mesh says that it gains by it, and say whether."""
+        peer = self.client.give(asker) if self.client is not None and self._give is not None else None
+        given = False
+        if peer is not None:
+            assert self.client is not None and self._give is not None
+            try:
+                given = self._give(peer)
+            except Exception:  # the application's: it keeps its carrier and its job
+                _log.exception("no job for %s", asker)
+            if not given:
+                self.client.unsent(peer)
+        return self._ack(bytes(ID_BYTES), move, asker, duplicate=False, refused=not given)
 
     async def _take(self, delivery: Delivery, sender: str) -> Ack:
         """Take a job unless it is here, and say so."""
@@ -279,9 +352,12 @@ class Carrier:
                 self._note(delivery, sender)
             finally:
                 self._taking.pop(job.id).set_result(None)
+        return self._ack(job.id, delivery.move, sender, duplicate=duplicate, refused=refused)
+
+    def _ack(self, job: bytes, move: int, sender: str, *, duplicate: bool, refused: bool) -> Ack:
         load = self.client.load() if self.client is not None else None
         numbers = (min(load.queue, 0xFFFFFFFF), load.service_rate, load.potential) if load else None
-        return Ack(job.id, delivery.move, duplicate, refused, numbers, self._accepted.get(sender, 0))
+        return Ack(job, move, duplicate, refused, numbers, self._accepted.get(sender, 0))
 
     def _known(self, delivery: Delivery) -> bool:
         """Whether this move was made before, or the job has been here since an equal or later move.

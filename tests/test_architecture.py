@@ -30,7 +30,20 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.__main__": ({"shivya.cli"}, set()),
     "shivya.cli": ({"shivya", *EDGE}, set()),
     "shivya.commands": ({"shivya", "shivya_daemon.app", "shivya_daemon.mind", *EDGE}, set()),
+    "shivya.arguments": (set(), set()),
+    "shivya.experiment_arguments": (
+        {"shivya.arguments", "shivya.commands", "shivya.simulate", "shivya.whatif"},
+        set(),
+    ),
+    "shivya.guard_arguments": ({"shivya.arguments", "shivya.guard_commands"}, set()),
+    "shivya.ledger_arguments": ({"shivya.arguments", "shivya.ledger_commands"}, set()),
+    "shivya.ledger_commands": (
+        {"shivya.commands", "shivya.config", "shivya.errors", "shivya.tables"}
+        | {"shivya_daemon.ledgers.audit", *EDGE},
+        set(),
+    ),
     "shivya.mesh_commands": ({"shivya", *EDGE}, set()),
+    "shivya.guard_commands": ({"shivya", "shivya_daemon.guard", *EDGE}, set()),
     "shivya.init": ({"shivya.config", "shivya.errors", *EDGE}, set()),
     "shivya.doctor": (
         {"shivya.ask", "shivya.config", "shivya.errors", "shivya.tables"}
@@ -45,23 +58,47 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.errors": (set(), set()),
     "shivya.tables": ({"shivya_daemon.views.words"}, set()),
     "shivya.config": ({"shivya_daemon.settings"}, set()),
-    "shivya.client": ({"shivya.daemon_link", "shivya_daemon.placement", "shivya_daemon.paths"}, set()),
+    "shivya.client": (
+        {"shivya.daemon_link", "shivya_daemon.placement", "shivya_daemon.in_service", "shivya_daemon.paths"},
+        set(),
+    ),
     "shivya.daemon_link": ({"shivya_daemon.placement"}, set()),
+    "shivya.waiting": (set(), set()),
     "shivya.transfer": ({"shivya.job_channel", "shivya.job_frames", "shivya.client"}, set()),
     "shivya.job_channel": ({"shivya.job_frames"}, set()),
     "shivya.job_frames": (set(), set()),
     "shivya.settlement": ({"shivya_kernels"}, {"jax", "numpy"}),
     "shivya.reconcile": ({"shivya.errors", "shivya.settlement", "shivya.tables"}, set()),
     "shivya.experiments": ({"shivya.simulate_scenario", "shivya_kernels"}, set()),
+    "shivya.compiled": ({"shivya.errors", "shivya_daemon.mind"}, set()),
+    "shivya.whatif": (
+        {"shivya.ask", "shivya.commands", "shivya.compiled", "shivya.errors"}
+        | {"shivya.whatif_mesh", "shivya.whatif_text", "shivya.whatif_twins"},
+        set(),
+    ),
+    "shivya.whatif_mesh": ({"shivya.errors"}, set()),
+    "shivya.whatif_text": (
+        {"shivya.tables", "shivya.whatif_mesh", "shivya.whatif_twins", "shivya_daemon.views.words"},
+        set(),
+    ),
+    "shivya.whatif_twins": ({"shivya.whatif_mesh", "shivya_kernels"}, {"numpy"}),
     "shivya.simulate": (
-        {"shivya.errors", "shivya.experiments", "shivya.simulate_plot", "shivya.simulate_scenario"}
-        | {"shivya.tables", "shivya_daemon.mind", "shivya_kernels"},
+        {
+            "shivya.compiled",
+            "shivya.errors",
+            "shivya.experiments",
+            "shivya.simulate_hosts",
+            "shivya.simulate_plot",
+            "shivya.simulate_scenario",
+        }
+        | {"shivya.tables", "shivya_kernels"},
         {"rich"},
     ),
+    "shivya.simulate_hosts": ({"shivya.errors", "shivya.experiments"}, {"jax", "numpy"}),
     "shivya.simulate_plot": ({"shivya.experiments"}, set()),
     "shivya.simulate_scenario": ({"shivya_kernels"}, set()),
     "shivya.proxy": ({"shivya.settlement", "shivya_kernels"}, set()),
-    "shivya.demo": ({"shivya.demo", "shivya.client", "shivya.transfer"}, {"rich"}),
+    "shivya.demo": ({"shivya.demo", "shivya.client", "shivya.transfer", "shivya.waiting"}, {"rich"}),
     "shivya_kernels": ({"shivya_kernels"}, {"jax", "numpy", "jaxtyping"}),
     "shivya_daemon": (set(), set()),
     "shivya_daemon.core": ({"shivya_daemon.core"}, {"cryptography"}),
@@ -69,8 +106,20 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.net": ({"shivya_daemon.net", "shivya_daemon.core"}, {"anyio"}),
     "shivya_daemon.mind": (
         {"shivya_daemon.mind", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.settings"}
-        | {"shivya_kernels"},
+        | {"shivya_daemon.guard.arbiter", "shivya_daemon.guard.sight", "shivya_kernels"},
         {"jax", "jaxtyping", "numpy"},
+    ),
+    "shivya_daemon.chronicle": (
+        {"shivya_daemon.core", "shivya_daemon.journal", "shivya_daemon.snapshot"},
+        set(),
+    ),
+    "shivya_daemon.journal": ({"shivya_daemon.core", "shivya_daemon.ledgers.audit"}, {"anyio"}),
+    "shivya_daemon.ledgers": (set(), set()),
+    "shivya_daemon.ledgers.audit": ({"shivya_daemon.ledgers.audit", "shivya_daemon.core"}, set()),
+    "shivya_daemon.guard": (
+        {"shivya_daemon.guard", "shivya_daemon.core", "shivya_daemon.mind.beat", "shivya_daemon.services"}
+        | {"shivya_daemon.verdict", "shivya_daemon.world"},
+        set(),
     ),
     "shivya_daemon.views": (
         {"shivya_daemon.views", "shivya_daemon.snapshot"},
@@ -83,6 +132,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.snapshot": (set(), set()),
     "shivya_daemon.paths": (set(), set()),
     "shivya_daemon.placement": (set(), set()),
+    "shivya_daemon.in_service": ({"shivya_daemon.placement"}, set()),
     "shivya_daemon.rates": (set(), set()),
     "shivya_daemon.logs": (set(), set()),
     "shivya_daemon.telemetry": (set(), {"psutil"}),
@@ -95,14 +145,25 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.signal_log": ({"shivya_daemon.core"}, set()),
     "shivya_daemon.resources": ({"shivya_daemon.core", "shivya_daemon.telemetry"}, {"psutil"}),
     "shivya_daemon.line": ({"shivya_daemon.services", "shivya_daemon.settings"}, set()),
-    "shivya_daemon.mesh_verbs": ({"shivya_daemon.core", "shivya_daemon.line"}, set()),
+    "shivya_daemon.mesh_verbs": (
+        {"shivya_daemon.core", "shivya_daemon.guard.sight", "shivya_daemon.line"},
+        set(),
+    ),
     "shivya_daemon.operations": (
         {"shivya_daemon.core", "shivya_daemon.clockwatch", "shivya_daemon.resources"}
         | {"shivya_daemon.services", "shivya_daemon.settings", "shivya_daemon.signal_log"}
         | {"shivya_daemon.status", "shivya_daemon.telemetry"},
         set(),
     ),
-    "shivya_daemon.services": ({"shivya_daemon.rates", "shivya_daemon.settings"}, set()),
+    "shivya_daemon.services": (
+        {
+            "shivya_daemon.rates",
+            "shivya_daemon.settings",
+            "shivya_daemon.placement",
+            "shivya_daemon.in_service",
+        },
+        set(),
+    ),
     "shivya_daemon.commands": (
         {"shivya_daemon.placement", "shivya_daemon.services", "shivya_daemon.settings"}
         | {"shivya_daemon.line", "shivya_daemon.mesh_verbs"},
@@ -114,6 +175,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya_daemon.verdict": ({"shivya_daemon.placement", "shivya_daemon.world"}, set()),
+    "shivya_daemon.renewal": (
+        {"shivya_daemon.placement", "shivya_daemon.verdict", "shivya_daemon.world"},
+        set(),
+    ),
     "shivya_daemon.table": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict"}
         | {"shivya_daemon.services", "shivya_daemon.settings"},
@@ -124,10 +189,18 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.services", "shivya_daemon.snapshot"},
         set(),
     ),
+    "shivya_daemon.recent": ({"shivya_daemon.rates", "shivya_daemon.world"}, set()),
+    "shivya_daemon.known": (
+        {"shivya_daemon.core", "shivya_daemon.recent", "shivya_daemon.settings", "shivya_daemon.world"},
+        set(),
+    ),
     "shivya_daemon.desk": (
-        {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
+        {"shivya_daemon.known", "shivya_daemon.recent"}
+        | {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.table"}
         | {"shivya_daemon.status", "shivya_daemon.snapshot", "shivya_daemon.services"}
-        | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"},
+        | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"}
+        | {"shivya_daemon.guard", "shivya_daemon.journal", "shivya_daemon.placement"}
+        | {"shivya_daemon.renewal"},
         set(),
     ),
     "shivya_daemon.startup": (

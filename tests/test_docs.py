@@ -104,3 +104,12 @@ def test_every_public_function_of_the_law_has_a_row() -> None:
     public = {f"{module}.{name}" for module, path in sources.items() for name in public_functions(path)}
     named = {name for row in ROWS for name in quoted(row[1])}
     assert public - named == WITHOUT_FORMULA
+
+
+def test_the_citation_is_of_this_version() -> None:
+    from shivya.version import __version__
+
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {__version__}" in lines
+    project = (ROOT / "pyproject.toml").read_text()
+    assert 'license = "MIT OR Apache-2.0"' in project and {"  - MIT", "  - Apache-2.0"} <= set(lines)

@@ -26,12 +26,16 @@ import anyio.to_thread
 from shivya_daemon import logs, startup
 from shivya_daemon.addresses import announced, resolve
 from shivya_daemon.admission import load_allow_list, load_mesh_key
+from shivya_daemon.chronicle import chronicle, summary
 from shivya_daemon.control import ControlError, ControlServer
-from shivya_daemon.core.events import Event, Linked, PeerJoined, PeerLeft, PeerRestarted, Unlinked
+from shivya_daemon.core.events import Event
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.node import Address
 from shivya_daemon.desk import NodeDesk
+from shivya_daemon.guard.sentry import Sentry
+from shivya_daemon.guard.sight import Outcome, Sight
 from shivya_daemon.identityfile import load_or_create_identity
+from shivya_daemon.journal import Journal
 from shivya_daemon.keyfile import KeyFileError
 from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.services import ServiceBook, ServiceView
@@ -48,11 +52,13 @@ from shivya_daemon.web_views import WebViews
 from shivya_daemon.world import World
 
 if TYPE_CHECKING:
+    from shivya_daemon.guard.arbiter import Engine
     from shivya_daemon.mind.law import Law
     from shivya_daemon.mind.learn import Learner
     from shivya_daemon.mind.programs import Programs
 
 _log = logging.getLogger(__name__)
+_SUMMARY_INTERVAL = 60.0
 _TELEMETRY_INTERVAL = 1.0
 _VIEW_INTERVAL = 0.25
 _TICKS_REMEMBERED = 256
@@ -117,7 +123,7 @@ class Daemon:
         self._peers = tuple(peers)
         self._announced = announced(self._driver.address, settings.advertise, peers)
         self._node.advertise(self._announced)
-        book = ServiceBook(settings.service_rate)
+        book = ServiceBook(settings.service_rate, settings.law)
         place = Place(state_directory(settings), self._driver.address, None if allow is None else len(allow))
         self._operations = NodeOperations(self._node, book, settings, place, time.monotonic)
         for address in peers:
@@ -132,9 +138,17 @@ class Daemon:
             self._operations,
             (_EXPOSED,) if settings.exposed else (),
         )
+        if self._node.settings.heartbeat_silence is not None:
+            book.reported = self._renew
         port = self._driver.address[1]
         self._stop = anyio.Event()
         self._control = ControlServer(self._desk, socket_path(settings.socket, port))
+        path = state_directory(settings) / "ledger" / "ledger.jsonl"
+        self._journal = Journal(path, identity, time.time, self._node.tell_ledger_head)
+        self._sentry = Sentry(self._node, settings.law.tick_interval, record=self._journal.note)
+        self._desk.guard = self._operations.guard = self._sentry
+        self._desk.journal = self._journal
+        self._summed_at = time.monotonic()
         self._law: Law | None = None
         self._learner: Learner | None = None
         self._web = WebViews(settings, lambda: self._desk.snapshot(time.monotonic()))
@@ -149,12 +163,14 @@ class Daemon:
                 await self._web.start(tasks)
                 self._operations.page = self._web.page
                 tasks.start_soon(self._driver.run)
+                tasks.start_soon(self._journal.run)
                 tasks.start_soon(self._sense)
                 tasks.start_soon(self._tick)
                 tasks.start_soon(self._start_law)
                 if self._settings.tui:
                     tasks.start_soon(self._show)
                 self._warn()
+                self._journal.note("START", {"name": self._node.settings.name, "version": version("shivya")})
                 _log.info(
                     "node %s (%s) on UDP %s, control socket %s",
                     self._node.settings.name,
@@ -170,6 +186,7 @@ class Daemon:
                 if self._recorder is not None:
                     self._recorder.close()
                 tasks.cancel_scope.cancel()
+        self._journal.close("STOP")
 
     def _connect(self, address: Address) -> None:
         try:
@@ -204,31 +221,31 @@ class Daemon:
         self._stop.set()
 
     def _hear(self, events: list[Event]) -> None:
-        for event in events:
-            match event:
-                case PeerJoined(id=peer):
-                    _log.info("peer %s joined", peer.hex()[:8])
-                case PeerLeft(id=peer, reason=reason):
-                    _log.info("peer %s is gone (%s)", peer.hex()[:8], reason)
-                case PeerRestarted(id=peer):
-                    _log.info("peer %s restarted", peer.hex()[:8])
-                case Linked(id=peer):
-                    _log.info("linked with %s", peer.hex()[:8])
-                case Unlinked(id=peer, reason=reason):
-                    _log.info("the link with %s has ended (%s)", peer.hex()[:8], reason)
-                case _:
-                    pass
+        chronicle(events, self._journal, time.monotonic())
         if self._desk.take(events):
             self._control.notify()
+
+    def _renew(self) -> None:
+        """Let the neighbours know soon of a wait that has jumped."""
+        if self._desk.renew(time.monotonic()):
+            self._driver.wake()
 
     async def _sense(self) -> None:
         sampler = TelemetrySampler()
         while True:
             self._desk.host = sampler.sample(time.monotonic())
             self._operations.look(time.time(), self._desk.host)
+            self._sum_up()
             with suppress(OSError):  # no descriptor left, say; what was announced stays
                 self._announce()
             await anyio.sleep(_TELEMETRY_INTERVAL)
+
+    def _sum_up(self) -> None:
+        """Have one summary a minute written down."""
+        now = time.monotonic()
+        if now - self._summed_at >= _SUMMARY_INTERVAL:
+            self._summed_at = now
+            self._journal.note("SUMMARY", summary(self._desk.snapshot(now)))
 
     def _announce(self) -> None:
         """Tell the fleet when this host has other addresses than before; one without any keeps the old."""
@@ -246,10 +263,16 @@ class Daemon:
         while True:
             now = time.monotonic()
             worlds, host = self._desk.worlds(now), self._desk.host
-            swaps = self._learner.swaps() if self._learner is not None else {}
-            verdicts = await self._judge(worlds, host, swaps)
+            offer = self._learner.offer() if self._learner is not None else None
+            error, error_after = offer or (0.0, 0.0)
+            sight = self._sentry.look(now, (error, 0.0), (error_after, 0.0))
+            swaps = {}
+            if self._learner is not None and offer is not None and self._sentry.permits("swap"):
+                swaps = self._learner.swaps()
+            verdicts, outcome = await self._judge(worlds, host, swaps, sight)
             self._record(now, host, tuple(world for world, _ in worlds), verdicts, swaps)
             self._learn(verdicts, now)
+            verdicts = self._sentry.act(outcome, worlds, verdicts, time.monotonic())
             self._desk.conclude(worlds, verdicts, time.monotonic())
             self._driver.wake()
             self._control.notify()
@@ -257,30 +280,36 @@ class Daemon:
             await anyio.sleep(max(0.0, due - time.monotonic()))
 
     async def _judge(
-        self, worlds: tuple[tuple[World, ServiceView], ...], host: HostSample, swaps: dict[str, Programs]
-    ) -> dict[str, Verdict]:
-        law = self._law
+        self,
+        worlds: tuple[tuple[World, ServiceView], ...],
+        host: HostSample,
+        swaps: dict[str, Programs],
+        sight: Sight,
+    ) -> tuple[dict[str, Verdict], Outcome]:
+        law, sentry = self._law, self._sentry
         if law is None:
-            return {}
+            return {}, sentry.judge(sight)
         started = time.monotonic()
 
-        def tick() -> dict[str, Verdict]:
+        def tick() -> tuple[dict[str, Verdict], Outcome]:
+            outcome = sentry.judge(sight)
             for service, programs in swaps.items():
                 law.install(service, programs)
-            return law.judge(tuple(world for world, _ in worlds), host.cpu, host.memory, host.network)
+            verdicts = law.judge(tuple(world for world, _ in worlds), host.cpu, host.memory, host.network)
+            return verdicts, outcome
 
         try:
-            verdicts = await anyio.to_thread.run_sync(tick, abandon_on_cancel=True)
+            judged = await anyio.to_thread.run_sync(tick, abandon_on_cancel=True)
         except Exception as error:  # whatever it is, the mesh goes on without the law
             self._give_up(error)
-            return {}
+            return {}, sentry.judge(sight)
         self._durations.append(time.monotonic() - started)
         self._desk.tick_seconds_p50 = median(self._durations)
-        return verdicts
+        return judged
 
     def _learn(self, verdicts: dict[str, Verdict], now: float) -> None:
         if self._learner is not None:
-            self._learner.advance(verdicts, now)
+            self._learner.advance(verdicts, now, self._sentry.share)
             self._desk.learned = self._learner.learned()
 
     def _record(
@@ -302,7 +331,7 @@ class Daemon:
     async def _start_law(self) -> None:
         """Import JAX and compile the step on an empty mesh, in a thread."""
         try:
-            self._law, self._learner = await anyio.to_thread.run_sync(
+            self._law, self._learner, self._sentry.arbiter.engine = await anyio.to_thread.run_sync(
                 _make_law, self._settings, self._node.id, abandon_on_cancel=True
             )
         except Exception as error:  # a broken JAX must not take the node down
@@ -328,7 +357,7 @@ class Daemon:
                 await anyio.sleep(_VIEW_INTERVAL)
 
 
-def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner]:
-    from shivya_daemon.mind.start import start_law, start_learner
+def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner, Engine]:
+    from shivya_daemon.mind.start import start_guard, start_law, start_learner
 
-    return start_law(settings.law, own), start_learner(own)
+    return start_law(settings.law, own), start_learner(own), start_guard()

@@ -39,6 +39,10 @@ class Desk(Protocol):
         """Return one row per known link: reported flow, its parts, and what is recommended."""
         ...
 
+    def known(self, service: str) -> Reply:
+        """Return what is known of the mesh, and of whom nothing is."""
+        ...
+
     def table(self, service: str) -> Reply:
         """Return the neighbour table as of now (ages up to date, no `seen`)."""
         ...
@@ -84,6 +88,7 @@ class Commands:
             "DONE": self._done,
             "OFFLOAD": self._offload,
             "SETTLE": self._settle,
+            "KNOWN": self._known,
             "WATCH": self._watch,
             "COUNT": self._count,
             **MeshVerbs(desk.operations).actions,
@@ -135,10 +140,21 @@ class Commands:
 
     def _route(self, fields: Fields, _: Session) -> Reply:
         service, hops = self._offered(fields), fields.count("hops", 0, 0, MAX_SERVERS) or 0
+        ahead = fields.count("ahead")
         fields.finish()
         book, now = self._desk.book, self._clock()
         table, out = self._priced(service, now)
-        index = placement.place(table, book.held(service), table.servers, table.service_rate, out, 0.0, hops)
+        index = placement.place(
+            table,
+            book.held(service),
+            table.servers,
+            table.service_rate,
+            out,
+            0.0,
+            hops,
+            overrun=book.overrun(service, now),
+            ahead=ahead,
+        )
         if hops == 0:
             book.arrived(service, 1, now)
         if index is None:
@@ -159,7 +175,14 @@ class Commands:
             self._handed[service] = (table.tick, handed)
         remaining = [row.flow - handed.get(row.id, 0) for row in table.neighbours]
         moves = placement.hand_over(
-            table, book.held(service), table.servers, table.service_rate, out, 0.0, remaining
+            table,
+            book.held(service),
+            table.servers,
+            table.service_rate,
+            out,
+            0.0,
+            remaining,
+            overrun=book.overrun(service, now),
         )
         rows = []
         for index, count in moves:
@@ -202,6 +225,11 @@ class Commands:
         service = self._offered(fields)
         fields.finish()
         return {"edges": self._desk.settle(service)}
+
+    def _known(self, fields: Fields, _: Session) -> Reply:
+        service = self._offered(fields)
+        fields.finish()
+        return self._desk.known(service)
 
     def _watch(self, fields: Fields, session: Session) -> Reply:
         service, address = fields.service(), fields.address()

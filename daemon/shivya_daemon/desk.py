@@ -28,7 +28,13 @@ from shivya_daemon.core.events import (
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.heartbeat import Descriptor, ServiceLoad, service_tag
 from shivya_daemon.core.node import LocalLoad, Node, PeerView
+from shivya_daemon.guard.sentry import Sentry
+from shivya_daemon.journal import Journal
+from shivya_daemon.known import known
 from shivya_daemon.operations import NodeOperations
+from shivya_daemon.placement import parse_table, waiting_time
+from shivya_daemon.recent import Recent
+from shivya_daemon.renewal import renewed
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.snapshot import Snapshot
@@ -46,7 +52,7 @@ from shivya_daemon.status import (
 from shivya_daemon.table import full, neighbour_table, service_load
 from shivya_daemon.telemetry import HostSample
 from shivya_daemon.verdict import Learned, Verdict, shortest_expected_delay
-from shivya_daemon.world import World, survey
+from shivya_daemon.world import World, survey, without
 
 _NO_SERVICE = 1e-6  # jobs per second; waiting times stay finite
 _DRAINING = "draining: this node takes no new work, and stops when none is left"
@@ -76,6 +82,8 @@ class NodeDesk:
         self.tick_seconds_p50: float | None = None
         self.learned: Mapping[str, Learned] = {}
         """How the predictor of each service stands."""
+        self.guard: Sentry | None = None
+        self.journal: Journal | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -83,6 +91,7 @@ class NodeDesk:
         self._started = clock()
         self._judged: tuple[Judged, ...] = ()
         self._departed: dict[str, int] = {}
+        self._recent = Recent()
         self._operations = operations
         self._notices = notices
 
@@ -116,7 +125,9 @@ class NodeDesk:
     def worlds(self, now: float) -> tuple[tuple[World, ServiceView], ...]:
         """Return what is known of each offered service."""
         peers = self._peers(now)
-        return tuple((self._survey(view, peers, now), view) for view in self.book.views(now))
+        found = tuple((self._survey(view, peers, now), view) for view in self.book.views(now))
+        self._recent.note((world for world, _ in found), now)
+        return found
 
     def conclude(
         self, worlds: tuple[tuple[World, ServiceView], ...], verdicts: Mapping[str, Verdict], now: float
@@ -127,6 +138,38 @@ class NodeDesk:
             Judged(world, view, verdicts.get(world.service) or shortest_expected_delay(world))
             for world, view in worlds
         )
+        self._publish(now)
+
+    def renew(self, now: float) -> bool:
+        """Publish at once, between two ticks, waits far from what neighbours were told; whether any was.
+
+        Far is what a heartbeat would tell at once: moved by more than `heartbeat_change`.
+        """
+        if self._operations.draining or not self.node.links:
+            return False
+        told, judged = self.node.told, {j.view.name: j for j in self._judged}
+        moved = [name for name in self.book.services if name in judged and self._moved(name, told, now)]
+        if not moved:
+            return False
+        peers = self._peers(now)
+        for name in moved:
+            view = self.book.view(name, now)
+            world = self._survey(view, peers, now)
+            verdict = judged[name].verdict
+            table = parse_table(self._table(world, verdict, peers))
+            verdict = renewed(verdict, world.own, table, self._law.slope_window)
+            judged[name] = Judged(world, view, verdict)
+        self._judged = tuple(judged.values())
+        self._publish(now)
+        return True
+
+    def _moved(self, service: str, told: Mapping[bytes, float], now: float) -> bool:
+        last = told.get(service_tag(service))
+        view = self.book.view(service, now)
+        wait = waiting_time(view.queue, view.servers, view.service_rate, view.overrun)
+        return last is not None and abs(wait - last) > self.node.settings.heartbeat_change
+
+    def _publish(self, now: float) -> None:
         load = LocalLoad(
             free_energy=self._collective_free_energy() or 0.0,
             active_cells=len(self._judged),
@@ -152,20 +195,21 @@ class NodeDesk:
         judged = [j for j in self._judged if j.world.service == service]
         return [row.to_json() for row in settle_rows(self._names(self._clock()), judged)]
 
+    def known(self, service: str) -> dict[str, Any]:
+        """Return what is known of the mesh for an offered service, as of now, and of whom nothing is."""
+        now = self._clock()
+        peers = self._peers(now)
+        world = survey(self.node.id, self.book.view(service, now), peers, now, self._law)
+        told = known(self.node, world, {peer.id: peer for peer in peers}, self._recent, self._law)
+        return {**told, "draining": self._operations.draining}
+
     def table(self, service: str) -> dict[str, Any]:
         """Return the neighbour table of an offered service, with ages and counts as of now."""
         now = self._clock()
         peers = self._peers(now)
         world = self._survey(self.book.view(service, now), peers, now)
         verdict = next((j.verdict for j in self._judged if j.world.service == service), None)
-        return neighbour_table(
-            world,
-            verdict or shortest_expected_delay(world),
-            {peer.id: peer for peer in peers},
-            self.tick,
-            self._law,
-            draining=self._operations.draining,
-        )
+        return self._table(world, verdict or shortest_expected_delay(world), peers)
 
     def peer_id(self, name_or_id: str) -> bytes | None:
         """Return the id of a live peer; a name that two peers share is nobody's."""
@@ -226,10 +270,13 @@ class NodeDesk:
             },
             drops=dict(sums.drops),
             host=self.host.as_dict(),
+            guard=None if self.guard is None else self.guard.report(now, names),
+            ledger=None if self.journal is None else self.journal.manifest(),
             phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
             draining=self._operations.draining,
             status=(
                 *self._notices,
+                *(() if self.journal is None or self.journal.trouble is None else (self.journal.trouble,)),
                 *((_DRAINING,) if self._operations.draining else ()),
                 *self.trouble,
                 *dict.fromkeys(text for j in judged for text in j.verdict.status),
@@ -238,10 +285,17 @@ class NodeDesk:
 
     # Helpers
 
+    def _table(self, world: World, verdict: Verdict, peers: tuple[PeerView, ...]) -> dict[str, Any]:
+        by_id = {peer.id: peer for peer in peers}
+        return neighbour_table(
+            world, verdict, by_id, self.tick, self._law, draining=self._operations.draining
+        )
+
     def _survey(self, view: ServiceView, peers: tuple[PeerView, ...], now: float) -> World:
         if self._operations.draining:  # the law then sees a node that cannot work off what it holds
             view = replace(view, service_rate=_NO_SERVICE)
-        return survey(self.node.id, view, peers, now, self._law)
+        world = survey(self.node.id, view, peers, now, self._law)
+        return world if self.guard is None else without(world, self.guard.outcasts)
 
     def _load(self, judged: Judged) -> ServiceLoad:
         load = service_load(judged.world, judged.verdict, judged.view)

@@ -17,6 +17,7 @@ from shivya_daemon.core.signals.frame import (
 )
 from shivya_daemon.core.signals.settings import SignalSettings
 from shivya_daemon.core.signals.signals import SignalRefused
+from shivya_daemon.guard.sight import MAX_INJECTED, MAX_WEIGHT
 from shivya_daemon.line import CommandError, Fields
 
 MAX_DRAIN_WAIT = 3600.0
@@ -49,6 +50,10 @@ class Operations(Protocol):
         """Return what `shivya doctor` judges."""
         ...
 
+    def inject(self, anomalies: float, weight: float | None, peer: bytes | None) -> Reply:
+        """Run a drill of the guard; raises `ValueError`."""
+        ...
+
 
 class MeshVerbs:
     """Obeys the operator's verbs."""
@@ -60,6 +65,7 @@ class MeshVerbs:
             "SIGNALS": self._signals,
             "SIGNAL": self._signal,
             "FACTS": self._facts,
+            "INJECT": self._inject,
         }
 
     def _drain(self, fields: Fields, _: object) -> Reply:
@@ -74,6 +80,19 @@ class MeshVerbs:
     def _facts(self, fields: Fields, _: object) -> Reply:
         fields.finish()
         return self._operations.facts()
+
+    def _inject(self, fields: Fields, _: object) -> Reply:
+        anomalies = fields.number("anomalies", 0.0, 0.0, MAX_INJECTED)
+        weight = fields.number("weight", -1.0, 0.0, MAX_WEIGHT)
+        name = fields.optional("peer")
+        fields.finish()
+        peer = None if name is None else self._operations.node(name)
+        if name is not None and peer is None:
+            raise CommandError(f"peer={name[:64]} is an unknown node; see the peers in STATUS")
+        try:
+            return self._operations.inject(anomalies, None if weight < 0.0 else weight, peer)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
 
     def _signal(self, fields: Fields, _: object) -> Reply:
         kind = self._kind(fields)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from shivya_daemon.clockwatch import ClockWatch
 from shivya_daemon.core.node import Address, Node
@@ -33,6 +33,14 @@ class Place:
     """Nodes on the allow-list; None where there is none."""
 
 
+class Drilled(Protocol):
+    """A guard, as far as an operator may tell it anything."""
+
+    def inject(self, anomalies: float, weight: float | None, peer: bytes | None) -> None:
+        """Count anomalies that did not happen, and set the weight of the threat model."""
+        ...
+
+
 class NodeOperations:
     """Implements `mesh_verbs.Operations`; `look` wants to be called once a second."""
 
@@ -56,6 +64,7 @@ class NodeOperations:
         self._resources = ResourceSampler(place.state_dir)
         self._seeds: dict[Address, bool] = {}
         """Resolved addresses of the configured peers, and whether each was ever up."""
+        self.guard: Drilled | None = None
         self._drain: tuple[float, float] | None = None
         """When the drain began, and when it ends at the latest."""
 
@@ -127,6 +136,16 @@ class NodeOperations:
         names = {peer.id: peer.name for peer in self._node.peers(now)}
         names[self._node.id] = self._node.settings.name
         return self._signals.to_json(lambda node: names.get(node, ""), now)
+
+    # Drills
+
+    def inject(self, anomalies: float, weight: float | None, peer: bytes | None) -> dict[str, Any]:
+        """Run a drill of the guard; raises `ValueError`."""
+        if self.guard is None:
+            raise ValueError("this node runs no guard")
+        peer = None if peer == self._node.id else peer
+        self.guard.inject(anomalies, weight, peer)
+        return {"drill": True, "anomalies": anomalies, "peer": None if peer is None else peer.hex()}
 
     # Facts
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_NEIGHBOURS = 64
+SMALLEST_VICTIM = 2
+"""Jobs that a neighbour must hold to be asked for one."""
 _NODE_ID_DIGITS = 40
 _LARGEST = 1e300
 
@@ -43,6 +45,10 @@ class Neighbour:
     """Jobs sent to it, less those taken back, that this connection reported; a client adds its later ones."""
     flow: int
     """Whole jobs to hand over in this tick."""
+    net_arrivals: float | None = None
+    """Jobs per second that it takes and does not pass on; None when it did not tell."""
+    own_rate: float = 0.0
+    """Jobs per second sent there from here, of late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,57 +70,116 @@ class Table:
     neighbours: tuple[Neighbour, ...]
     draining: bool = False
     """This node is about to stop: whatever a neighbour can take goes there."""
+    kappa: float = 0.0
+    """Share of the time for which a job has run that it is expected to run on."""
+    pull_wait: float = math.inf
+    """Least known queue over service rate of a neighbour that an idle node asks for a job."""
+    drift: float = 0.0
+    """Trust in the forecast of a neighbour's potential; 0: none."""
+    drift_fade: float = 0.0
+    """Age of its heartbeat at which the forecast is not trusted at all."""
+    drift_share: float = 0.0
+    """Largest forecast fall over hop + gap."""
 
 
-def waiting_time(queue: int, servers: int, rate: float) -> float:
-    """Expected time in system of a job that arrives now; `rate` is the node's total."""
+def waiting_time(queue: int, servers: int, rate: float, overrun: float = 0.0) -> float:
+    """Expected time in system of a job that arrives now; `rate` is the node's total.
+
+    `overrun` is by how much the next server to be free takes longer for it than 1 / `rate`.
+    """
     if rate <= 0.0:
         return math.inf
-    return (max(0, queue + 1 - servers) + servers) / rate
+    return (max(0, queue + 1 - servers) + servers) / rate + (overrun if queue >= servers else 0.0)
 
 
-def tail_time(queue: int, servers: int, rate: float) -> float:
+def tail_time(queue: int, servers: int, rate: float, overrun: float = 0.0) -> float:
     """Expected time in system of the last job already held; 0 when there is none."""
-    return waiting_time(queue - 1, servers, rate) if queue > 0 else 0.0
+    if queue <= 0:
+        return 0.0
+    return waiting_time(queue - 1, servers, rate) + (overrun if queue >= servers else 0.0)
 
 
-def view(neighbour: Neighbour, out: int) -> float:
-    """Waiting time at a neighbour, priced for the `out` jobs that it has not acknowledged."""
-    return neighbour.potential + out * neighbour.slope
+def residual_time(elapsed: float, rate: float, kappa: float) -> float:
+    """Expected time until a job in service is done: 1 / `rate`, or `kappa` of its time so far if more."""
+    return max(1 / rate, kappa * elapsed)
+
+
+def measured_rate(completions: float, busy_seconds: float, nominal_rate: float, prior_jobs: float) -> float:
+    """Jobs done over busy time, beside `prior_jobs` that took as long as the nominal rate says."""
+    return (completions + prior_jobs) / (busy_seconds + prior_jobs / nominal_rate)
+
+
+def forecast(table: Table, neighbour: Neighbour, elapsed: float) -> float:
+    """By how much a neighbour's potential has changed since its heartbeat, `elapsed` after the table.
+
+    What others send there beyond what it can serve, over its capacity: trusted less the older it is.
+    """
+    age, rate = neighbour.age + elapsed, neighbour.service_rate
+    if neighbour.net_arrivals is None or age >= table.drift_fade or rate <= 0.0:
+        return 0.0
+    others = max(neighbour.net_arrivals - neighbour.own_rate, 0.0)
+    growth = min(max((others - rate) / rate, -1.0), 1.0)
+    change = table.drift * age * (1.0 - age / table.drift_fade) * growth
+    return max(change, -table.drift_share * (neighbour.hop + table.gap))
+
+
+def view(neighbour: Neighbour, out: int, drift: float = 0.0) -> float:
+    """Waiting time at a neighbour, priced for the `out` jobs that it has not acknowledged, with its drift."""
+    price = neighbour.potential + out * neighbour.slope
+    return max(price + drift, min(price, 1.0 / neighbour.service_rate)) if drift else price
 
 
 def place(
-    table: Table, queue: int, servers: int, rate: float, out: Sequence[int], elapsed: float, hops: int
+    table: Table,
+    queue: int,
+    servers: int,
+    rate: float,
+    out: Sequence[int],
+    elapsed: float,
+    hops: int,
+    *,
+    overrun: float = 0.0,
+    ahead: int | None = None,
 ) -> int | None:
     """Index of the neighbour that should run a job which is here now, or None to keep it.
 
-    `queue`, `servers`, `rate` are this node's; `out` is per neighbour; `elapsed` is the time since the table
-    was written; `hops` the moves that the job has made. Ties keep the job, then take the lowest index. A node
-    that drains keeps a job only if no neighbour can take it.
+    `queue`, `servers`, `rate`, `overrun` are this node's; `out` is per neighbour; `elapsed` is the time since
+    the table was written; `hops` the moves that the job has made; `ahead` the waiting jobs that it would have
+    before it here, None for all of them. Ties keep the job, then take the lowest index. A node that drains
+    keeps a job only if no neighbour can take it.
     """
     if hops >= table.hop_limit or (queue < servers and not table.draining):
         return None
-    best, least = None, math.inf if table.draining else waiting_time(queue, servers, rate)
+    before = queue if ahead is None else min(queue, servers + ahead)
+    best, least = None, math.inf if table.draining else waiting_time(before, servers, rate, overrun)
     limit, gap = table.stale_after - elapsed, table.gap
     for index, neighbour in enumerate(table.neighbours):
         if neighbour.age <= limit and neighbour.service_rate > 0.0:
-            cost = neighbour.potential + out[index] * neighbour.slope + neighbour.hop + gap
+            there = view(neighbour, out[index], forecast(table, neighbour, elapsed))
+            cost = there + neighbour.hop + gap
             if cost < least:
                 best, least = index, cost
     return best
 
 
 def own_potential(
-    table: Table, queue: int, servers: int, rate: float, out: Sequence[int], elapsed: float
+    table: Table,
+    queue: int,
+    servers: int,
+    rate: float,
+    out: Sequence[int],
+    elapsed: float,
+    *,
+    overrun: float = 0.0,
 ) -> float:
     """Potential W of this node: its own waiting time, or the cost of the best live neighbour if less."""
     limit = table.stale_after - elapsed
     costs = (
-        view(neighbour, count) + neighbour.hop + table.gap
+        view(neighbour, count, forecast(table, neighbour, elapsed)) + neighbour.hop + table.gap
         for neighbour, count in zip(table.neighbours, out, strict=True)
         if neighbour.age <= limit and neighbour.service_rate > 0.0
     )
-    return min(waiting_time(queue, servers, rate), min(costs, default=math.inf))
+    return min(waiting_time(queue, servers, rate, overrun), min(costs, default=math.inf))
 
 
 def hand_over(
@@ -125,6 +190,8 @@ def hand_over(
     out: Sequence[int],
     elapsed: float,
     remaining: Sequence[int],
+    *,
+    overrun: float = 0.0,
 ) -> list[tuple[int, int]]:
     """Waiting jobs to pass on now: `(index, count)` for each neighbour that gets any.
 
@@ -136,13 +203,14 @@ def hand_over(
     for index, neighbour in enumerate(table.neighbours):
         if neighbour.age > limit or neighbour.service_rate <= 0.0:
             continue
-        count = 0
+        count, drift = 0, forecast(table, neighbour, elapsed)
         while (
             count < remaining[index]
             and queue > servers
             and (
                 table.draining
-                or tail_time(queue, servers, rate) > view(neighbour, out[index] + count) + neighbour.hop
+                or tail_time(queue, servers, rate, overrun)
+                > view(neighbour, out[index] + count, drift) + neighbour.hop
             )
         ):
             count += 1
@@ -150,6 +218,40 @@ def hand_over(
         if count:
             moves.append((index, count))
     return moves
+
+
+def ask(table: Table, queue: int, servers: int, elapsed: float) -> int | None:
+    """Index of the neighbour that this node asks for a job; None: no server is idle here, or none has enough.
+
+    It is the one with most to wait for, by its last heartbeat: the largest queue over service rate.
+    """
+    if queue >= servers or table.draining:
+        return None
+    found, most, limit = None, 0.0, table.stale_after - elapsed
+    for index, row in enumerate(table.neighbours):
+        if row.age <= limit and row.service_rate > 0.0 and row.queue >= SMALLEST_VICTIM and row.address:
+            wait = row.queue / row.service_rate
+            if wait >= table.pull_wait and wait > most:
+                found, most = index, wait
+    return found
+
+
+def grant(
+    table: Table,
+    index: int,
+    queue: int,
+    servers: int,
+    rate: float,
+    elapsed: float,
+    *,
+    overrun: float = 0.0,
+) -> bool:
+    """Whether an idle neighbour that asks gets a job that waits here: the last one held would gain by it."""
+    row = table.neighbours[index]
+    if queue <= servers or row.service_rate <= 0.0 or row.age > table.stale_after - elapsed:
+        return False
+    there = waiting_time(0, row.servers, row.service_rate) + row.hop + table.gap
+    return table.draining or tail_time(queue, servers, rate, overrun) > there
 
 
 def parse_table(document: Mapping[str, Any]) -> Table:
@@ -167,6 +269,11 @@ def parse_table(document: Mapping[str, Any]) -> Table:
         servers=_count(document, "servers"),
         neighbours=tuple(_neighbour(row) for row in rows),
         draining=document.get("draining") is True,
+        kappa=_number(document, "kappa", 0.0),
+        pull_wait=_number(document, "pull_wait") if "pull_wait" in document else math.inf,
+        drift=_number(document, "drift", 0.0),
+        drift_fade=_number(document, "drift_fade", 0.0),
+        drift_share=_number(document, "drift_share", 0.0),
     )
 
 
@@ -195,6 +302,8 @@ def _neighbour(row: object) -> Neighbour:
         out=_count(row, "out"),
         seen=_integer(row, "seen") if "seen" in row else 0,
         flow=_count(row, "flow"),
+        net_arrivals=None if row.get("net_arrivals") is None else _number(row, "net_arrivals"),
+        own_rate=_number(row, "own_rate", 0.0),
     )
 
 
@@ -205,8 +314,8 @@ def _text(document: Mapping[str, Any], field: str) -> str:
     return value
 
 
-def _number(document: Mapping[str, Any], field: str) -> float:
-    value = document.get(field)
+def _number(document: Mapping[str, Any], field: str, default: float | None = None) -> float:
+    value = document.get(field, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LARGEST:
         raise ValueError(f"{field} must be a number that is finite and not negative")
     return float(value)

@@ -8,22 +8,29 @@ rates are per second. Bounded: `MAX_SERVICES` services, `MAX_PEERS` peers for ea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from shivya_daemon.rates import RATE_WINDOW, Arrivals, FadingSum
-from shivya_daemon.settings import check_name
+from shivya_daemon.in_service import InService
+from shivya_daemon.placement import measured_rate
+from shivya_daemon.rates import Arrivals, FadingSum
+from shivya_daemon.settings import LawSettings, check_name
 
 DEFAULT_SERVICE = "default"
 MAX_SERVICES = 8
 MAX_PEERS = 64
 OFFLOAD_WINDOW = 3.0
 """Time constant of the measured offload to a peer."""
+DRIFT_WINDOW = 1.0
+"""Time constant of net arrivals, and of the rate of jobs sent to a peer as placement counts it."""
 WRITE_OFF_AFTER = 3.0
 """Jobs without an acknowledgement are held against a peer for this long after the last news of it."""
+SERVICE_WINDOW = 3.0
+"""Time constant of the measured service rate."""
+LEARNING_WINDOW = 60.0
+"""Busy seconds after which the rate of a node that was given none is learned; idleness forgets nothing."""
 STATED_OFFLOAD_AGE = 30.0
 """An offload stated by hand holds for this long."""
-_PRIOR_JOBS = 10.0
 _MIN_RATE, _MAX_RATE = 1e-6, 1e9
 
 
@@ -42,7 +49,7 @@ class ServiceView:
     """Jobs held, in service included, as last reported."""
     servers: int
     service_rate: float
-    """Total of the node: as given by the application, else estimated."""
+    """Total of the node: as measured, beside what the application or the settings said it is."""
     arrival_rate: float
     arrival_variation: float
     """Squared coefficient of variation of the time between arrivals; 1 for Poisson arrivals."""
@@ -57,6 +64,12 @@ class ServiceView:
     """Jobs taken over from a peer since its incarnation."""
     offloads: Mapping[bytes, float]
     """Jobs per second sent, measured or stated by hand."""
+    overrun: float = 0.0
+    """Seconds by which the next server to be free takes longer for it than usual."""
+    net_arrivals: float = 0.0
+    """Jobs per second taken, from outside and from peers, less those passed on."""
+    paces: Mapping[bytes, float] = field(default_factory=dict)
+    """Jobs per second sent of late."""
 
 
 class _Peer:
@@ -69,6 +82,7 @@ class _Peer:
         self.news = now
         """When jobs were last sent or acknowledged."""
         self.recent = FadingSum(OFFLOAD_WINDOW)
+        self.pace = FadingSum(DRIFT_WINDOW)
         self.stated: tuple[float, float] | None = None
         """Offload stated by hand, and when."""
 
@@ -81,18 +95,25 @@ class _Peer:
 class _Account:
     """The books of one service."""
 
-    def __init__(self, default_rate: float) -> None:
+    def __init__(self, default_rate: float, law: LawSettings) -> None:
         self.address: str | None = None
         self.queue = self.held = 0
         self.servers = 1
         self.given_rate: float | None = None
         self.done = self.lost_track = 0
         self.arrivals = Arrivals()
+        self.net = FadingSum(DRIFT_WINDOW)
+        """Jobs taken, less those passed on."""
         self.peers: dict[bytes, _Peer] = {}
         self._default_rate = default_rate
+        self._law = law
         self._advanced = 0.0
-        self._completed = FadingSum(RATE_WINDOW)
-        self._busy = FadingSum(RATE_WINDOW)
+        self._completed = FadingSum(SERVICE_WINDOW)
+        self._busy = FadingSum(SERVICE_WINDOW)
+        self._worked = 0.0
+        """Busy seconds in all, of all servers on average: the clock of what is learned."""
+        self._learned = FadingSum(LEARNING_WINDOW)
+        self._in_service = InService()
 
     def peer(self, identity: bytes, now: float) -> _Peer:
         """Return the account of a peer, opened at need; the one longest untouched makes room."""
@@ -107,25 +128,39 @@ class _Account:
         elapsed = max(0.0, now - self._advanced)
         self._advanced = max(self._advanced, now)
         busy = min(self.held, self.servers)
-        self._busy.add(now, busy * RATE_WINDOW * -math.expm1(-elapsed / RATE_WINDOW))
+        self._busy.add(now, busy * SERVICE_WINDOW * -math.expm1(-elapsed / SERVICE_WINDOW))
+        self._worked += elapsed * busy / self.servers
+
+    def hold(self, held: int, now: float) -> None:
+        """Take another number of jobs held."""
+        self.advance(now)
+        self.held = max(0, held)
+        self._in_service.occupy(self.held, self.servers, now)
 
     def complete(self, now: float, count: int) -> None:
         self.advance(now)
         self.done += count
         self.held = max(0, self.held - count)
         self._completed.add(now, count)
+        self._learned.add(self._worked, count)
+        self._in_service.complete(count, self.held, self.servers, now)
 
     def service_rate(self, now: float) -> float:
-        """Rate given, or completions per busy server-second with a prior of ten jobs at the default rate."""
-        if self.given_rate is not None:
-            return self.given_rate
+        """Rate measured while servers are busy, beside the one given, or else learned."""
         self.advance(now)
-        busy = self._busy.read(now)
-        if not self.done or busy <= 0.0:  # nothing measured: no DONE, or DONE without a queue
-            return self._default_rate
-        completed = self._completed.read(now) + _PRIOR_JOBS
-        rate = self.servers * completed / (busy + _PRIOR_JOBS * self.servers / self._default_rate)
+        prior = self._law.prior_jobs
+        if not self.done or self._worked <= 0.0:  # nothing measured: no DONE, or DONE without a queue
+            return self._default_rate if self.given_rate is None else self.given_rate
+        nominal = self.given_rate
+        if nominal is None:
+            busy = LEARNING_WINDOW * -math.expm1(-self._worked / LEARNING_WINDOW)
+            nominal = measured_rate(self._learned.read(self._worked), busy, self._default_rate, prior)
+        rate = measured_rate(self._completed.read(now), self._busy.read(now) / self.servers, nominal, prior)
         return min(max(rate, _MIN_RATE), _MAX_RATE)
+
+    def overrun(self, now: float) -> float:
+        """Seconds by which the next server to be free takes longer for it than usual."""
+        return self._in_service.overrun(self.servers, self.service_rate(now), self._law.kappa, now)
 
     def out(self, account: _Peer, now: float) -> int:
         missing = account.sent - account.acknowledged
@@ -139,12 +174,16 @@ class _Account:
 class ServiceBook:
     """Accounts of the services that this node offers; `default` always exists.
 
-    `default_rate` is the service rate (jobs per second) of a service until a better one is known.
+    `default_rate` is the service rate (jobs per second) of a service until a better one is known; `law` says
+    how much is made of what is measured.
     """
 
-    def __init__(self, default_rate: float) -> None:
+    def __init__(self, default_rate: float, law: LawSettings | None = None) -> None:
+        self.reported: Callable[[], None] | None = None
+        """Called after each report."""
         self._default_rate = default_rate
-        self._accounts = {DEFAULT_SERVICE: _Account(default_rate)}
+        self._law = law or LawSettings()
+        self._accounts = {DEFAULT_SERVICE: self._open()}
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -159,14 +198,14 @@ class ServiceBook:
                     f"service {service[:64]!r} would be one more than {MAX_SERVICES}; use one of "
                     f"{', '.join(self._accounts)}"
                 )
-            self._accounts[check_name(service)] = _Account(self._default_rate)
+            self._accounts[check_name(service)] = self._open()
         if address is not None:
             self._accounts[service].address = address
 
     def withdraw(self, service: str) -> None:
         """End a service whose application has gone; `default` goes back to how it began."""
         if service == DEFAULT_SERVICE:
-            self._accounts[service] = _Account(self._default_rate)
+            self._accounts[service] = self._open()
         else:
             self._accounts.pop(service, None)
 
@@ -183,26 +222,34 @@ class ServiceBook:
         self.offer(service, now, address)
         account = self._accounts[service]
         account.advance(now)
-        account.queue = account.held = queue
+        account.queue = queue
         if servers is not None:
             account.servers = servers
+        account.hold(queue, now)
         if service_rate is not None:
             account.given_rate = min(max(service_rate, _MIN_RATE), _MAX_RATE)
+        if self.reported is not None:
+            self.reported()
 
     def hold(self, service: str, change: int, now: float) -> None:
         """Correct the estimate of jobs held until the next report: placed here (> 0) or handed over (< 0)."""
         account = self._account(service)
-        account.advance(now)
-        account.held = max(0, account.held + change)
+        account.hold(account.held + change, now)
 
     def held(self, service: str) -> int:
         """Jobs held, by the last report and what was placed, handed over and done since."""
         return self._account(service).held
 
+    def overrun(self, service: str, now: float) -> float:
+        """Seconds by which the next server to be free takes longer for it than usual."""
+        return self._account(service).overrun(now)
+
     def arrived(self, service: str, count: int, now: float) -> None:
         """Count jobs that arrived from outside the mesh."""
         if count > 0:
-            self._account(service).arrivals.add(now, count)
+            account = self._account(service)
+            account.arrivals.add(now, count)
+            account.net.add(now, count)
 
     def done(self, service: str, count: int, now: float) -> None:
         """Count completed jobs."""
@@ -212,23 +259,31 @@ class ServiceBook:
     def sent(self, service: str, peer: bytes, count: int, now: float) -> None:
         """Count jobs sent to a peer."""
         if count > 0:
-            account = self._account(service).peer(peer, now)
-            account.sent += count
-            account.news = now
-            account.recent.add(now, count)
+            account = self._account(service)
+            account.net.add(now, -count)
+            entry = account.peer(peer, now)
+            entry.sent += count
+            entry.news = now
+            entry.recent.add(now, count)
+            entry.pace.add(now, count)
 
     def unsent(self, service: str, peer: bytes, count: int, now: float) -> None:
         """Take back jobs counted as sent whose transfer failed."""
-        account = self._account(service).peers.get(peer)
-        if account is not None:
-            returned = min(count, account.sent - account.acknowledged)
-            account.sent -= returned
-            account.recent.add(now, -returned)
+        account = self._account(service)
+        entry = account.peers.get(peer)
+        if entry is not None:
+            returned = min(count, entry.sent - entry.acknowledged)
+            account.net.add(now, returned)
+            entry.sent -= returned
+            entry.recent.add(now, -returned)
+            entry.pace.add(now, -returned)
 
     def accepted(self, service: str, peer: bytes, count: int, now: float) -> None:
         """Count jobs taken over from a peer."""
         if count > 0:
-            self._account(service).peer(peer, now).accepted += count
+            account = self._account(service)
+            account.net.add(now, count)
+            account.peer(peer, now).accepted += count
 
     def acknowledge(self, service: str, peer: bytes, total: int, now: float) -> None:
         """Take the counter of a peer's heartbeat: jobs it accepted from this node so far.
@@ -280,11 +335,17 @@ class ServiceBook:
             out=out,
             accepted={peer: entry.accepted for peer, entry in account.peers.items()},
             offloads={peer: entry.offload(now) for peer, entry in account.peers.items()},
+            overrun=account.overrun(now),
+            net_arrivals=max(0.0, account.net.read(now)) / DRIFT_WINDOW,
+            paces={p: max(0.0, entry.pace.read(now)) / DRIFT_WINDOW for p, entry in account.peers.items()},
         )
 
     def views(self, now: float) -> tuple[ServiceView, ...]:
         """Return every service as it is now."""
         return tuple(self.view(service, now) for service in self._accounts)
+
+    def _open(self) -> _Account:
+        return _Account(self._default_rate, self._law)
 
     def _account(self, service: str) -> _Account:
         try:

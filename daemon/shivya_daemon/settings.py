@@ -44,6 +44,18 @@ class LawSettings:
     """Floor of the estimated transfer time to a neighbour."""
     tick_interval: float = 0.1
     """Time between two control steps."""
+    pull_wait: float = 0.06
+    """Least known queue over service rate of a neighbour that an idle node asks for a job."""
+    drift: float = 0.5
+    """Trust in the forecast of a neighbour's potential; 0: none."""
+    drift_fade: float = 0.4
+    """Age of its heartbeat at which the forecast is not trusted at all."""
+    drift_share: float = 0.5
+    """Largest forecast fall over hop + gap; keep it below 1."""
+    kappa: float = 0.3
+    """Share of the time for which a job has run that it is expected to run on; 0: no account of it."""
+    prior_jobs: float = 10.0
+    """Weight of the service rate given, in jobs, against the one measured over the last seconds."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from shivya_daemon.net.udp import UdpDriver
 from shivya_daemon.settings import CapabilitySettings, DaemonSettings, SettingsError, check_name
 from shivya_daemon.telemetry import machine
 
+_SILENCE = 0.3  # seconds
 _LONGEST = tuple((f"2001:db8::{number}", 1) for number in range(1, MAX_ADDRESSES + 1))
 
 
@@ -43,6 +44,8 @@ def make_node(
             name=name,
             wire="open" if settings.open_wire else "secure",
             heartbeat_interval=settings.law.tick_interval,
+            # The open wire keeps the fixed pace that its other implementations have.
+            heartbeat_silence=None if settings.open_wire else min(_SILENCE, settings.law.stale_after / 3),
         ),
         os.urandom,
         time.time_ns() // 1_000_000,

@@ -51,6 +51,8 @@ def neighbour_table(
                 "age": vertex.age,
                 "out": vertex.own_sent,
                 "flow": verdict.release.get(vertex.id, 0),
+                "net_arrivals": vertex.net_arrivals,
+                "own_rate": vertex.own_rate,
             }
         )
     return {
@@ -60,6 +62,11 @@ def neighbour_table(
         "hop_limit": law.hop_limit,
         "stale_after": law.stale_after,
         "draining": draining,
+        "kappa": law.kappa,
+        "pull_wait": law.pull_wait,
+        "drift": law.drift,
+        "drift_fade": law.drift_fade,
+        "drift_share": law.drift_share,
         "service_rate": world.own.service_rate,
         "servers": world.own.servers,
         "neighbours": rows,
@@ -109,4 +116,5 @@ def service_load(world: World, verdict: Verdict, view: ServiceView) -> ServiceLo
             for v in world.vertices[1:]
             if v.direct
         )[:MAX_NEIGHBOURS],
+        net_arrivals=view.net_arrivals,
     )

@@ -88,6 +88,6 @@ class Learned:
 def shortest_expected_delay(world: World) -> Verdict:
     """Answer without the law: every node advertises its own waiting, nobody hands over what already waits."""
     own = world.own
-    waiting = waiting_time(own.queue, own.servers, own.service_rate)
+    waiting = waiting_time(own.queue, own.servers, own.service_rate, own.overrun)
     slope = 1.0 / own.service_rate
     return Verdict(world.service, waiting, waiting, slope, None, waiting, slope)

@@ -8,7 +8,7 @@ as it is. No node keeps everybody's load: a world reaches two hops.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shivya_daemon.core.heartbeat import service_tag
 from shivya_daemon.core.node import PeerView
@@ -41,6 +41,12 @@ class Vertex:
     """Direct neighbours: transfer time, seconds."""
     inflow: float = 0.0
     """Direct neighbours: jobs per second it reports sending here."""
+    overrun: float = 0.0
+    """This node: seconds by which the next server to be free takes longer for it than usual."""
+    net_arrivals: float | None = None
+    """Direct neighbours: jobs per second that it takes and does not pass on; None: it did not tell."""
+    own_rate: float = 0.0
+    """Direct neighbours: jobs per second that this node sent there of late."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ def survey(
             own_sent=view.out.get(peer.id, 0),
             hop=UNMEASURED_HOP if peer.rtt is None else max(peer.rtt / 2, law.minimum_hop),
             inflow=next((other.offload for other in load.neighbours if other.node == own_id), 0.0),
+            net_arrivals=load.net_arrivals,
+            own_rate=view.paces.get(peer.id, 0.0),
         )
         low, high = sorted((own_id, peer.id))
         score = Link.score if peer.bandwidth_score is None else peer.bandwidth_score
@@ -131,7 +139,9 @@ def survey(
                     other.node, other.queue, other.servers, other.service_rate, 0.0, age_there
                 )
     offloads = hearsay | offloads  # what an end says itself counts
-    own = Vertex(own_id, view.queue, view.servers, view.service_rate, view.arrival_rate, 0.0)
+    own = Vertex(
+        own_id, view.queue, view.servers, view.service_rate, view.arrival_rate, 0.0, overrun=view.overrun
+    )
     others = [*direct.values(), *(v for key, v in remote.items() if key not in direct)]
     return World(
         service=view.name,
@@ -148,4 +158,15 @@ def survey(
             for (low, high), link in sorted(links.items())
         ),
         stale_after=law.stale_after,
+    )
+
+
+def without(world: World, outcasts: frozenset[bytes]) -> World:
+    """Return the world as if these nodes were not there: neither they nor a link to them."""
+    if not outcasts or not any(v.id in outcasts for v in world.vertices):
+        return world
+    return replace(
+        world,
+        vertices=tuple(v for v in world.vertices if v.id not in outcasts),
+        links=tuple(k for k in world.links if k.tail not in outcasts and k.head not in outcasts),
     )

@@ -10,10 +10,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from shivya_kernels import hodge
 from shivya_kernels.complex import restrict
-from shivya_kernels.flow import Placement, balancing_flow, placement, release, waiting_time
+from shivya_kernels.flow import Placement, balancing_flow, forecast, placement, release
 from shivya_kernels.observation import Observation
 from shivya_kernels.params import Params
-from shivya_kernels.sensing import LEAST_RATE, offering
+from shivya_kernels.sensing import LEAST_RATE, expected_waiting, offering
 from shivya_kernels.state import Memory
 
 
@@ -55,20 +55,31 @@ def _place(params: Params, observation: Observation, offered: Bool[Array, "V"]) 
     c, me = observation.complex, observation.self_vertex
     adjacent = jnp.zeros_like(c.vertex_mask).at[c.head].max(c.edge_mask & (c.tail == me))
     adjacent = adjacent.at[c.tail].max(c.edge_mask & (c.head == me))
-    rate = jnp.maximum(observation.service_rate[me], LEAST_RATE)
-    queue, servers = observation.queue[me], observation.servers[me]
+    rates = jnp.maximum(observation.service_rate, LEAST_RATE)
+    drift = forecast(
+        observation.age,
+        observation.net_arrivals,
+        observation.own_rate,
+        rates,
+        observation.hop + params.gap,
+        params.drift,
+        params.drift_fade,
+        params.drift_share,
+    )
     chosen: Placement = placement(
-        waiting_time(queue, servers, rate),
-        rate,
-        queue,
-        servers,
+        expected_waiting(observation, rates)[me],
+        rates[me],
+        # The next job raises the wait unless a server stays free beside it.
+        observation.queue[me] + 1,
+        observation.servers[me],
         observation.potential,
         observation.slope,
         observation.own_sent,
-        jnp.maximum(observation.service_rate, LEAST_RATE),
+        rates,
         observation.hop,
         adjacent & observation.live & offered,
         gap=params.gap,
         slope_window=params.slope_window,
+        drift=jnp.where(observation.net_arrivals >= 0, drift, 0.0),
     )
     return chosen

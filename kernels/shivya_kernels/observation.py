@@ -52,6 +52,14 @@ class Observation:
     """Heard from within the TTL: a candidate for placement and repair."""
     hop: Float[Array, "V"]
     """Seconds a job takes to get there."""
+    overrun: Float[Array, "V"]
+    """Own cells: seconds by which the next server to be free takes longer for it than usual."""
+    age: Float[Array, "V"]
+    """Seconds since the vertex was as it says."""
+    net_arrivals: Float[Array, "V"]
+    """Jobs per second that it takes and does not pass on, as advertised; negative = not told."""
+    own_rate: Float[Array, "V"]
+    """Jobs per second sent there from here, of late."""
     rtt: Float[Array, "E"]
     """Round trip time of the link, seconds."""
     bandwidth: Float[Array, "E"]
@@ -88,6 +96,10 @@ class Observation:
             own_sent=vertex,
             live=nobody,
             hop=vertex,
+            overrun=vertex,
+            age=vertex,
+            net_arrivals=vertex - 1,
+            own_rate=vertex,
             rtt=edge,
             bandwidth=edge + 1,
             remote_conductance=edge - 1,

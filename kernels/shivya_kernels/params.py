@@ -30,6 +30,12 @@ class Params:
     """Seconds a move must gain beyond the hop itself."""
     slope_window: Float[Array, ""] = field(default_factory=_scalar(0.05))
     """Width in seconds of the band of waiting times that the advertised slope averages over."""
+    drift: Float[Array, ""] = field(default_factory=_scalar(0.5))
+    """Trust in the forecast of a neighbour's potential; 0: none."""
+    drift_fade: Float[Array, ""] = field(default_factory=_scalar(0.4))
+    """Age of its heartbeat, in seconds, at which the forecast is not trusted at all."""
+    drift_share: Float[Array, ""] = field(default_factory=_scalar(0.5))
+    """Largest forecast fall over hop + gap; below 1."""
     horizon: Float[Array, ""] = field(default_factory=_scalar(1.0))
     """Seconds over which a balancing flow is shown as a rate."""
 

@@ -37,7 +37,12 @@ _PER_VERTEX = (
     "slope",
     "own_sent",
     "hop",
+    "overrun",
+    "age",
+    "own_rate",
 )
+_OR_UNKNOWN = ("net_arrivals",)
+"""Per vertex, and -1 where it is not known."""
 _PER_EDGE = ("rtt", "bandwidth", "remote_conductance", "traffic")
 
 
@@ -50,7 +55,7 @@ def admit(observation: Observation) -> tuple[Observation, UInt32[Array, ""]]:
     """
     sound = {
         name: jnp.abs(getattr(observation, name)) <= _LARGEST
-        for name in (*_PER_VERTEX, *_PER_EDGE, "network")
+        for name in (*_PER_VERTEX, *_OR_UNKNOWN, *_PER_EDGE, "network")
     }
     clean: dict[str, Any] = {
         name: jnp.where(ok, getattr(observation, name), 0.0) for name, ok in sound.items()
@@ -59,8 +64,9 @@ def admit(observation: Observation) -> tuple[Observation, UInt32[Array, ""]]:
         clean[name] = jnp.maximum(clean[name], 0.0)
     clean["service_rate"] = jnp.where(clean["service_rate"] >= LEAST_RATE, clean["service_rate"], 0.0)
     clean["servers"] = jnp.maximum(clean["servers"], 1.0)
-    clean["remote_conductance"] = jnp.where(sound["remote_conductance"], clean["remote_conductance"], -1.0)
-    whole = jnp.stack([sound[name] for name in _PER_VERTEX]).all(axis=0)
+    for name in (*_OR_UNKNOWN, "remote_conductance"):
+        clean[name] = jnp.where(sound[name], clean[name], -1.0)
+    whole = jnp.stack([sound[name] for name in (*_PER_VERTEX, *_OR_UNKNOWN)]).all(axis=0)
     joined = jnp.stack([sound[name] for name in _PER_EDGE]).all(axis=0)
     for name in ("own", "live", "sensed"):
         clean[name] = getattr(observation, name) & whole
@@ -74,10 +80,17 @@ def offering(observation: Observation) -> Bool[Array, "V"]:
     return (observation.live | observation.own) & (observation.service_rate > 0.0)
 
 
+def expected_waiting(observation: Observation, rate: Float[Array, "V"]) -> Float[Array, "V"]:
+    """A of every vertex in seconds, served at `rate`; an overrun counts where all servers are busy."""
+    late = jnp.where(observation.queue >= observation.servers, observation.overrun, 0.0)
+    waiting: Array = waiting_time(observation.queue, observation.servers, rate) + late
+    return waiting
+
+
 def sense(observation: Observation) -> tuple[Float[Array, "V"], Float[Array, "V S"]]:
     """A of every vertex in seconds, 0 where the service is not offered, and what its agent observes."""
     offered = observation.service_rate > 0.0
     rate = jnp.where(offered, observation.service_rate, 1.0)
-    waiting = jnp.where(offered, waiting_time(observation.queue, observation.servers, rate), 0.0)
+    waiting = jnp.where(offered, expected_waiting(observation, rate), 0.0)
     utilisation = jnp.where(offered, jnp.minimum(observation.arrival_rate / rate, _SATURATION), 0.0)
     return waiting, jnp.stack([jnp.log1p(waiting), utilisation, observation.cpu, observation.memory], axis=1)

@@ -64,6 +64,10 @@ class Accounts:
         """Seconds from submission to first completion, for each job that is done."""
         return [entry.done - entry.submitted for entry in self._entries.values() if entry.done is not None]
 
+    def age(self, job: int, now: float) -> float:
+        """Seconds since a job was submitted for the first time."""
+        return max(0.0, now - self._entries[job].submitted)
+
     def submit(self, arrival: Arrival, now: float) -> Delivery | None:
         """Take a new job in; when its node is dead a live one gets it, as a client that retries would do."""
         task = Task(arrival.id, arrival.size)

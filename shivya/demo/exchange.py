@@ -11,7 +11,6 @@ from typing import Protocol, Self
 
 from shivya.client import Client, Peer
 from shivya.demo.messages import Message, Moved, Task
-from shivya.demo.server import Server
 from shivya.transfer import Carrier, Job, TransferFailed, TransferInDoubt
 
 MAX_SENDING = 256
@@ -26,8 +25,11 @@ class Holder(Protocol):
     def take(self, task: Task) -> None:
         """A job that another worker handed over."""
 
-    def keep(self, task: Task) -> None:
+    def keep(self, task: Task, born: float) -> None:
         """A job that could not be handed over."""
+
+    def give_up(self) -> tuple[Task, float] | None:
+        """Let go of the job in the middle of the line, with its birth; None when no job waits."""
 
 
 class Exchange:
@@ -47,7 +49,7 @@ class Exchange:
     async def __aenter__(self) -> Self:
         """Listen for other workers, then join the mesh; OSError or TimeoutError when either fails."""
         async with AsyncExitStack() as stack:
-            self._carrier = Carrier(self._on_job, name=self._name)
+            self._carrier = Carrier(self._on_job, name=self._name, give=self._give)
             self.address = await self._carrier.start("127.0.0.1")
             stack.push_async_callback(self._carrier.close)
             self._mesh = stack.enter_context(Client(address=self.address, socket=self._socket))
@@ -74,48 +76,61 @@ class Exchange:
         """A job was served here."""
         self._mesh.done()
 
-    def pass_on(self, task: Task) -> bool:
-        """Ask where a job that is here now should run; True when it is on its way there."""
-        peer = self._mesh.route(hops=task.hops)
+    def pass_on(self, task: Task, born: float, ahead: int) -> bool:
+        """Ask where a job that is here now should run; True when it is on its way there.
+
+        Here it would have `ahead` waiting jobs before it.
+        """
+        peer = self._mesh.route(hops=task.hops, ahead=ahead)
         if peer is None:
             return False
-        self._send(task, peer)
+        self._send(task, born, peer)
         return True
 
-    def hand_over(self, server: Server) -> None:
+    def hand_over(self, held: int) -> None:
         """Report the queue, and send away the waiting jobs that the mesh wants elsewhere."""
-        self._mesh.report(queue=server.held)
+        self._mesh.report(queue=held)
         for peer, count in self._mesh.handover():
             for left in range(count, 0, -1):
-                task = server.take_last()
-                if task is None:
+                if not self._give(peer):
                     self._mesh.unsent(peer, left)
                     break
-                self._send(task, peer)
 
-    def _send(self, task: Task, peer: Peer) -> None:
+    async def pull(self, idle: asyncio.Event) -> None:
+        """Ask other workers for jobs while the server here has none, until cancelled."""
+        await self._carrier.pull(idle)
+
+    def _give(self, peer: Peer) -> bool:
+        taken = self._holder.give_up()
+        if taken is None:
+            return False
+        self._send(*taken, peer)
+        return True
+
+    def _send(self, task: Task, born: float, peer: Peer) -> None:
         if peer.address is None or len(self._sending) >= MAX_SENDING:
-            self._came_back(task, peer)
+            self._came_back(task, born, peer)
             return
-        sending = asyncio.create_task(self._hand_to(task, peer, peer.address))
+        sending = asyncio.create_task(self._hand_to(task, born, peer, peer.address))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
 
-    async def _hand_to(self, task: Task, peer: Peer, address: str) -> None:
+    async def _hand_to(self, task: Task, born: float, peer: Peer, address: str) -> None:
         sure = True
+        age = asyncio.get_running_loop().time() - born
         try:
-            await self._carrier.send(address, Job(task.attempt_id, task.payload, task.hops))
+            await self._carrier.send(address, Job(task.attempt_id, task.payload, task.hops, age=age))
         except TransferFailed:
-            self._came_back(task, peer)
+            self._came_back(task, born, peer)
             return
         except TransferInDoubt:
             sure = False  # the generator knows who is alive, and decides
         self._tell(Moved(task.id, task.attempt, task.hops + 1, address, sure))
 
-    def _came_back(self, task: Task, peer: Peer) -> None:
+    def _came_back(self, task: Task, born: float, peer: Peer) -> None:
         self._mesh.unsent(peer)
-        self._holder.keep(task)
+        self._holder.keep(task, born)
 
     def _on_job(self, job: Job, source: str) -> None:
         # Raises what is no task of ours; the carrier then refuses it.
-        self._holder.take(Task.from_transfer(job.id, job.payload, job.hops))
+        self._holder.take(Task.from_transfer(job.id, job.payload, job.hops, job.age))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from shivya.demo.accounts import Accounts, Delivery
@@ -110,7 +110,9 @@ class Generator:
 
     def _deliver(self, delivery: Delivery | None) -> None:
         if delivery is not None:
-            self._workers[delivery.node].send(delivery.task)
+            task = delivery.task
+            age = self.accounts.age(task.id, asyncio.get_running_loop().time())
+            self._workers[delivery.node].send(replace(task, age=age))
 
     async def _drain(self) -> None:
         while self.accounts.open and len(self.accounts.dead) < len(self._workers):

@@ -12,19 +12,24 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 MAX_LINE = 1024
+MAX_AGE = 1e9  # seconds; what a hand-over can carry
 _ATTEMPT = struct.Struct(">QQ")
 _PAYLOAD = struct.Struct(">d")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job as it stands: generator's id, size, how often it was resubmitted, how often handed over since."""
+    """A job as it stands: generator's id, size, how often it was resubmitted, how often handed over since.
+
+    `age` is the time in seconds since it was first submitted.
+    """
 
     kind: ClassVar[str] = "task"
     id: int
     size: float
     attempt: int = 0
     hops: int = 0
+    age: float = 0.0
 
     @property
     def attempt_id(self) -> bytes:
@@ -37,7 +42,7 @@ class Task:
         return _PAYLOAD.pack(self.size)
 
     @classmethod
-    def from_transfer(cls, attempt_id: bytes, payload: bytes, hops: int) -> Task:
+    def from_transfer(cls, attempt_id: bytes, payload: bytes, hops: int, age: float) -> Task:
         """The task that a hand-over carries; ValueError when it is malformed."""
         try:
             job, attempt = _ATTEMPT.unpack(attempt_id)
@@ -46,7 +51,7 @@ class Task:
             raise ValueError(f"not a task: {error}") from error
         if not possible_size(size):
             raise ValueError(f"a job of size {size}")
-        return cls(job, size, attempt, hops)
+        return cls(job, size, attempt, hops, age)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,8 @@ def _possible(name: str, value: object) -> bool:
         return type(value) is int and 0 <= value < _COUNTERS[name]
     if name == "size":
         return possible_size(value)
+    if name == "age":
+        return possible_size(value) and value <= MAX_AGE  # type: ignore[operator]  # a float, then
     if name == "sure":
         return isinstance(value, bool)
     return isinstance(value, str) or (name == "address" and value is None)

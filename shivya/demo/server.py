@@ -1,15 +1,15 @@
-"""One server and the line in front of it: jobs in the order they came, one at a time."""
+"""One server and the line in front of it: jobs in the order in which they were born, one at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from shivya.demo.messages import Task
+from shivya.waiting import Waiting
 
 _BLOCK = bytes(1 << 16)  # hashlib releases the interpreter lock for blocks of this size
 
@@ -24,7 +24,10 @@ class Server:
         self._rate = rate
         self._burn = burn
         self._finished = finished
-        self._waiting: deque[Task] = deque()  # bounded by the generator's plan
+        self._waiting: Waiting[Task] = Waiting()  # bounded by the generator's plan
+        self.idle = asyncio.Event()
+        """Set while there is nothing to do."""
+        self.idle.set()
         self._arrived = asyncio.Event()
         self._serving = 0
 
@@ -33,14 +36,19 @@ class Server:
         """Jobs here, the one in service included."""
         return len(self._waiting) + self._serving
 
-    def add(self, task: Task) -> None:
-        """Put a job at the end of the line."""
-        self._waiting.append(task)
+    def add(self, task: Task, born: float) -> None:
+        """Put a job that was born at a time of the loop's clock in its place in the line."""
+        self._waiting.add(task, born)
+        self.idle.clear()
         self._arrived.set()
 
-    def take_last(self) -> Task | None:
-        """Give up the job that would wait longest; None when no job waits."""
-        return self._waiting.pop() if self._waiting else None
+    def ahead(self, born: float) -> int:
+        """How many waiting jobs a job born then would have ahead of it."""
+        return self._waiting.ahead(born)
+
+    def take_middle(self) -> tuple[Task, float] | None:
+        """Give up the job in the middle of the line, with its birth; None when no job waits."""
+        return self._waiting.pop_middle() if self._waiting else None
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -48,11 +56,12 @@ class Server:
             loop = asyncio.get_running_loop()
             free_at = loop.time()
             while True:
-                if not self._waiting:
+                while not self._waiting:  # what woke it may have been given away by now
+                    self.idle.set()
                     self._arrived.clear()
                     await self._arrived.wait()
                     free_at = loop.time()
-                task = self._waiting.popleft()
+                task, _ = self._waiting.pop_first()
                 self._serving = 1
                 seconds = task.size / self._rate
                 if self._burn:

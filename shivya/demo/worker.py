@@ -1,7 +1,8 @@
 """`python -m shivya.demo.worker`: the application on one node, a single server and its queue.
 
 Without `--socket` every job is served where it arrives. With it the worker asks the mesh: `route()` for each
-job that arrives or is relayed to it, `handover()` every few hundredths of a second for jobs that wait.
+job that arrives or is relayed to it, `handover()` every few hundredths of a second for jobs that wait; and it
+asks the others for jobs while it has none.
 """
 
 from __future__ import annotations
@@ -44,12 +45,17 @@ class Worker:
         self._seen[hand_over] = None
         if len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
-        if self.exchange is None or not self.exchange.pass_on(task):
-            self.keep(task)
+        born = asyncio.get_running_loop().time() - task.age
+        if self.exchange is None or not self.exchange.pass_on(task, born, self._server.ahead(born)):
+            self.keep(task, born)
 
-    def keep(self, task: Task) -> None:
-        """Serve a job here, after all that wait already."""
-        self._server.add(task)
+    def keep(self, task: Task, born: float) -> None:
+        """Serve a job here, after all that were born before it."""
+        self._server.add(task, born)
+
+    def give_up(self) -> tuple[Task, float] | None:
+        """Let go of the job in the middle of the line; None when no job waits."""
+        return self._server.take_middle()
 
     async def serve(self) -> None:
         """Serve jobs until cancelled."""
@@ -58,8 +64,13 @@ class Worker:
     async def hand_over(self) -> None:
         """Keep the mesh informed and pass on what it says, until cancelled."""
         while self.exchange is not None:
-            self.exchange.hand_over(self._server)
+            self.exchange.hand_over(self._server.held)
             await asyncio.sleep(HANDOVER_INTERVAL)
+
+    async def pull(self) -> None:
+        """Ask for jobs while there are none here, until cancelled."""
+        if self.exchange is not None:
+            await self.exchange.pull(self._server.idle)
 
     async def finish(self) -> None:
         """Return when nothing is left here."""
@@ -87,7 +98,7 @@ async def _work(name: str, rate: float, burn: bool, socket: Path | None) -> None
             lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
         )
         async with asyncio.TaskGroup() as group:
-            background = [group.create_task(worker.serve()), group.create_task(worker.hand_over())]
+            background = [group.create_task(run()) for run in (worker.serve, worker.hand_over, worker.pull)]
             _tell(Ready(address))
             if await _listen(reader, worker):
                 await worker.finish()

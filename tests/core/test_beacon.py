@@ -36,10 +36,13 @@ beacons = st.builds(
     phase=st.none() | phases,
     draining=st.booleans(),
     ledger_head=st.none() | st.binary(min_size=8, max_size=8),
-    unknown=st.dictionaries(st.integers(4, 255), st.binary(max_size=40), max_size=5).map(
+    unknown=st.dictionaries(st.integers(5, 255), st.binary(max_size=40), max_size=5).map(
         lambda fields: tuple(sorted(fields.items()))
     ),
     flags=st.integers(0, 127).map(lambda bits: bits << 1),
+    net_arrivals=st.dictionaries(
+        st.binary(min_size=4, max_size=4), st.floats(0, 1e9, width=32), max_size=3
+    ).map(lambda rates: tuple(rates.items())),
 )
 
 
@@ -86,6 +89,12 @@ def test_noise_is_refused_or_means_what_it_says(beacon: Beacon, noise: bytes, da
         ("020100", "bad_flag"),
         ("02020101", "bad_flag"),
         ("0301aa", "bad_value_length"),
+        ("0400", "bad_value_length"),
+        ("0407" + "00" * 7, "bad_value_length"),
+        ("0448" + "".join(f"{n:08x}00000000" for n in range(9)), "bad_value_length"),
+        ("0408" + "aaaaaaaa" + "7fc00000", "not_finite"),
+        ("0408" + "aaaaaaaa" + "bf800000", "out_of_range"),
+        ("0410" + 2 * ("aaaaaaaa" + "3f800000"), "repeated_entry"),
         ("04ff" + "00" * 255, "oversized"),
     ],
 )
@@ -114,6 +123,10 @@ def test_a_phase_is_wrapped_before_it_travels(theta: float) -> None:
         Beacon(unknown=((8, bytes(200)), (9, bytes(200)))),
         Beacon(flags=1),
         Beacon(flags=256),
+        Beacon(net_arrivals=((b"four", -1.0),)),
+        Beacon(net_arrivals=((b"four", math.nan),)),
+        Beacon(net_arrivals=((b"five!", 1.0),)),
+        Beacon(net_arrivals=((b"four", 1.0), (b"four", 2.0))),
     ],
 )
 def test_what_cannot_be_said_is_not(beacon: Beacon) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from shivya_daemon.core import frames, heartbeat
-from shivya_daemon.core.beacon import decode_beacon
+from shivya_daemon.core.beacon import Beacon, decode_beacon, encode_beacon
 from shivya_daemon.core.events import (
     HeartbeatReceived,
     IncarnationAdopted,
@@ -86,6 +88,130 @@ def test_a_load_too_big_for_one_datagram_arrives_in_parts(stage: Any) -> None:
     assert sum((beat.services for beat in beats if isinstance(beat, Heartbeat)), ()) == loads
 
 
+def waits(stage: Any, wait: float, name: str = "a") -> LocalLoad:
+    return LocalLoad(services=(replace(stage.load(name), waiting=wait),))
+
+
+def beats_of(stage: Any, number: int = 1) -> list[Heartbeat]:
+    return [payload for payload in stage.heard(number) if isinstance(payload, Heartbeat)]
+
+
+def quiet_stage(stage: Any) -> Any:
+    stage = stage.again(NodeSettings(heartbeat_silence=0.3))
+    stage.link(1)
+    stage.node.publish(waits(stage, 0.5), stage.now)
+    stage.wait(0.4)
+    stage.node.datagrams()
+    return stage
+
+
+def test_while_nothing_changes_heartbeats_are_few_and_no_silence_is_long(stage: Any) -> None:
+    stage = quiet_stage(stage)
+    times = []
+    for tick in range(1000):  # a publication about every tenth of a second, and waits that hardly move
+        if tick % 10 == 0:
+            stage.node.publish(waits(stage, 0.5 + 0.07 * (tick % 20 == 0)), stage.now)
+            stage.beat(1, tick + 1)
+        times += [stage.now] * len(beats_of(stage))
+        stage.wait(0.0101)
+        times += [stage.now] * len(beats_of(stage))
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert max(gaps) <= 0.3 + 0.025 + 0.0101 * 2
+    assert 30 <= len(times) <= 40
+
+
+def test_a_wait_that_moved_is_told_at_once_but_not_in_a_flood(stage: Any) -> None:
+    stage = quiet_stage(stage)
+    stage.wait(0.1)
+    stage.node.datagrams()
+    stage.now += 0.06
+    stage.node.publish(waits(stage, 0.59), stage.now)
+    assert [beat.services[0].waiting for beat in beats_of(stage)] == [pytest.approx(0.59)]
+    stage.now += 0.01
+    stage.node.publish(waits(stage, 0.7), stage.now)
+    assert beats_of(stage) == []
+    stage.node.publish(waits(stage, 0.75), stage.now)
+    stage.wait(0.041)
+    assert [beat.services[0].waiting for beat in beats_of(stage)] == [pytest.approx(0.75)], "the latest"
+    count = 0
+    for step in range(100):
+        stage.now += 0.01
+        stage.node.publish(waits(stage, step % 2), stage.now)
+        stage.node.handle_timer(stage.now)
+        count += len(beats_of(stage))
+    assert 15 <= count <= 21
+
+
+def test_small_changes_add_up_and_a_new_service_or_neighbour_is_news(stage: Any) -> None:
+    stage = quiet_stage(stage)
+    stage.now += 0.06
+    stage.node.publish(waits(stage, 0.5), stage.now)
+    beats_of(stage)
+    sent = []
+    for step in range(1, 4):
+        stage.now += 0.03
+        stage.node.publish(waits(stage, 0.5 + 0.03 * step), stage.now)
+        sent.append(len(beats_of(stage)))
+    assert sent == [0, 0, 1]
+    stage.now += 0.06
+    stage.node.publish(waits(stage, 0.59, "b"), stage.now)
+    assert len(beats_of(stage)) == 1
+    stage.link(2)
+    stage.now += 0.06
+    stage.node.publish(waits(stage, 0.59, "b"), stage.now)
+    assert len(beats_of(stage, 2)) == 1
+
+
+def told(load: Any, rate: float | None) -> Any:
+    return replace(load, net_arrivals=rate)
+
+
+def test_net_arrivals_travel_beside_the_record_and_fit_the_datagrams(stage: Any) -> None:
+    stage.link(1)
+    near = tuple(NeighbourLoad(stage.id(n), n, 1, 10.0, 0.0, n, 0.0) for n in range(1, 13))
+    loads = [told(stage.load(f"s{n}", n, near), 2.0 * n if n != 3 else None) for n in range(8)]
+    stage.wait(0.1)
+    stage.node.datagrams()
+    stage.now += 0.1
+    stage.node.publish(LocalLoad(services=tuple(loads)), stage.now)
+    sent = stage.node.datagrams()
+    assert all(len(data) <= frames.MAX_DATAGRAM_BYTES for data, _ in sent)
+    beats = [frames.decode(data).payload for data, _ in sent]
+    arrived: dict[bytes, float] = {}
+    for beat in beats:
+        assert isinstance(beat, Heartbeat)
+        here = dict(decode_beacon(beat.extension).net_arrivals)
+        assert set(here) <= {load.tag for load in beat.services}, "with the services of the same frame"
+        arrived |= here
+    assert arrived == {service_tag(f"s{n}"): 2.0 * n for n in range(8) if n != 3}
+
+
+def test_peers_that_tell_their_net_arrivals_and_peers_that_do_not_are_both_understood(stage: Any) -> None:
+    stage.link(1)
+    tag = service_tag("a")
+    beacon = encode_beacon(Beacon(net_arrivals=((tag, 7.5), (service_tag("b"), 1.0))))
+    stage.beat(1, 1, services=(stage.load("a", 1),), extension=beacon)
+    assert stage.view(1).services == {tag: told(stage.load("a", 1), 7.5)}, "b is not spoken of"
+    assert stage.view(1).services[tag].queue == 1
+    stage.beat(1, 2, services=(stage.load("a", 2),))  # a version that knows of none
+    assert stage.view(1).services == {tag: stage.load("a", 2)}
+    stage.beat(1, 4, services=(stage.load("a", 4),), extension=beacon)
+    late = encode_beacon(Beacon(net_arrivals=((tag, 99.0),)))
+    stage.beat(1, 3, services=(stage.load("a", 3),), extension=late)  # overtaken
+    assert stage.view(1).services == {tag: told(stage.load("a", 4), 7.5)}
+    stage.beat(1, 5, services=(stage.load("a", 5),), extension=b"\x04\x01\x00")
+    assert stage.drops("bad_value_length") == 1
+    assert stage.view(1).services == {tag: stage.load("a", 5)}
+
+
+def test_a_load_without_net_arrivals_is_the_frame_of_a_version_that_knows_of_none(stage: Any) -> None:
+    stage.link(1)
+    stage.node.publish(LocalLoad(services=(stage.load("a", 1),)), stage.now)
+    stage.wait(0.2)
+    beats = [payload for payload in stage.heard(1) if isinstance(payload, Heartbeat)]
+    assert beats and all(decode_beacon(beat.extension).net_arrivals == () for beat in beats)
+
+
 def test_a_load_that_cannot_be_carried_leaves_the_old_one(stage: Any) -> None:
     stage.link(1)
     stage.node.publish(LocalLoad(services=(stage.load("a", 3),)), stage.now)
@@ -94,6 +220,7 @@ def test_a_load_that_cannot_be_carried_leaves_the_old_one(stage: Any) -> None:
         LocalLoad(free_energy=float("nan")),
         LocalLoad(services=tuple(stage.load(f"s{n}") for n in range(9))),
         LocalLoad(conductances={stage.id(1): -1.0}),
+        LocalLoad(services=(told(stage.load("a"), -1.0),)),
     ):
         with pytest.raises(frames.EncodeError):
             stage.node.publish(wrong, stage.now)

@@ -48,6 +48,11 @@ class Operations:
     def facts(self) -> dict[str, Any]:
         return {"wire": "secure"}
 
+    def inject(self, anomalies: float, weight: float | None, peer: bytes | None) -> dict[str, Any]:
+        if weight == 10.0:
+            raise ValueError("by design")
+        return {"drill": True, "anomalies": anomalies, "weight": weight, "peer": peer and peer.hex()}
+
 
 class Desk:
     """A desk whose neighbour `b` is idle and wants three jobs a tick."""

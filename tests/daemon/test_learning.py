@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -216,6 +217,7 @@ class School:
         self.cost = cost
         self.law = law
         self.error = error
+        self.share = learn.SHARE
         self.lessons: list[Lesson] = []
         self.jobs = Inline()
         self.learner = Learner(lambda: self.study, self.jobs, lambda: self.now, self.sleep)
@@ -230,14 +232,15 @@ class School:
         if self.error:
             raise self.error
         changed = int(given.running != self.law)
-        return Outcome(self.law, ("x",) + ("last",) * 3, (0.5, 1.0, 1.0, 1.0), changed, 0, ())
+        ratios, before = (0.5, 1.0, 1.0, math.inf), (2.0, 1.0, 0.0, math.inf)
+        return Outcome(self.law, ("x",) + ("last",) * 3, ratios, changed, 0, (), before)
 
     def tick(self, now: float, *services: str, novel: bool = False) -> None:
         verdicts = {
             name: Verdict(name, 0, 0, 0, None, 0, 0, senses=(1.0, 0.0, 0.0, 0.0), novel=novel)
             for name in services
         }
-        self.learner.advance(verdicts, now)
+        self.learner.advance(verdicts, now, self.share)
 
     def taken(self, start: float, end: float, *services: str) -> list[float]:
         """When lessons were taken, with a tick each second."""
@@ -277,6 +280,46 @@ def test_a_lesson_that_costs_much_is_long_the_last() -> None:
     times = school.taken(0, 1000, "a")
     spans = np.diff(times)
     assert len(times) >= 3 and (spans >= 3.0 / learn.SHARE).all()
+
+
+def test_half_the_share_is_twice_the_pause_and_none_is_no_lesson() -> None:
+    school = School(cost=3.0)
+    school.share = learn.SHARE / 2
+    times = school.taken(0, 2000, "a")
+    assert len(times) >= 3 and (np.diff(times) >= 6.0 / learn.SHARE).all()
+    school.share = 0.0
+    assert school.taken(2000, 5000, "a") == []
+    school.share = learn.SHARE
+    assert school.taken(5000, 5400, "a")
+
+
+def test_a_lesson_under_way_waits_while_nothing_is_granted() -> None:
+    school = School()
+    for second in range(3):
+        school.tick(second, "a")
+    school.share = 0.0
+    school.tick(3, "a")
+    waited = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal waited
+        waited += 1
+        if waited == 5:
+            school.share = learn.SHARE
+            school.tick(4, "a")
+
+    school.learner._sleep = sleep
+    assert school.jobs.run() == 1
+    assert waited == 5
+
+
+def test_what_a_swap_would_gain_is_known_until_it_is_taken() -> None:
+    school = School()
+    assert school.learner.offer() is None
+    school.taken(0, 4, "a")
+    assert school.learner.offer() == (2.0, 0.5)
+    school.learner.swaps()
+    assert school.learner.offer() is None
 
 
 def test_services_take_turns() -> None:

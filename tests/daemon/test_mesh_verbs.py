@@ -65,3 +65,29 @@ def test_a_signal_that_has_to_rest_is_refused_with_the_time(desk: Any) -> None:
 def test_drain_has_a_default_wait(desk: Any) -> None:
     assert ask(desk, "DRAIN")["wait_seconds"] == 30.0
     assert ask(desk, "DRAIN wait=0")["wait_seconds"] == 0.0
+
+
+def test_a_drill_names_what_is_injected_and_against_whom(desk: Any) -> None:
+    assert ask(desk, "INJECT anomalies=45 weight=.5 peer=b") == {
+        "drill": True,
+        "anomalies": 45.0,
+        "weight": 0.5,
+        "peer": B.hex(),
+    }
+    assert ask(desk, "INJECT anomalies=3")["peer"] is None
+    assert ask(desk, "INJECT anomalies=3")["weight"] is None
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("INJECT anomalies=-1", "anomalies must be a number from 0 to 1000"),
+        ("INJECT anomalies=nan", "anomalies must be"),
+        ("INJECT anomalies=1 weight=11", "weight must be a number from 0 to 10"),
+        ("INJECT anomalies=1 weight=10", "by design"),
+        ("INJECT anomalies=1 peer=nobody", "unknown node"),
+        ("INJECT count=1", "no field 'count'"),
+    ],
+)
+def test_a_drill_that_cannot_be_is_refused(desk: Any, line: str, complaint: str) -> None:
+    assert complaint in ask(desk, line)["error"]

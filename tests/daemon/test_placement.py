@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shivya_daemon import placement
+from shivya_kernels import flow
+from shivya_kernels.fleet import laws
 
 
 def row(index: int = 1, **changes: Any) -> dict[str, Any]:
@@ -75,6 +81,14 @@ def test_an_idle_server_keeps_the_job() -> None:
 def test_the_least_cost_wins_and_ties_take_the_lowest_index() -> None:
     assert place(table(row(1, potential=0.2), row(2, potential=0.1)), 20) == 1
     assert place(table(row(1), row(2)), 20) == 0
+
+
+def test_only_the_jobs_ahead_by_birth_delay_one_that_came_from_elsewhere() -> None:
+    known, out = table(row(potential=0.1)), [0]
+    for ahead in range(12):
+        stays = placement.place(known, 10, 1, 20.0, out, 0.0, 1, ahead=ahead) is None
+        assert stays == (placement.waiting_time(min(10, ahead + 1), 1, 20.0) <= 0.1 + 0.001 + 0.05)
+    assert placement.place(known, 10, 1, 20.0, out, 0.0, 1, ahead=99) == place(known, 10)
 
 
 def test_a_job_stays_unless_the_gain_exceeds_the_gap() -> None:
@@ -154,6 +168,152 @@ def test_the_potential_is_what_placement_would_pay(queue: int, potentials: list[
     assert potential <= own
 
 
+def law(**changes: Any) -> dict[str, Any]:
+    return {"drift": 0.5, "drift_fade": 0.4, "drift_share": 0.5, "kappa": 0.3, **changes}
+
+
+def test_a_forecast_counts_what_others_send_is_faded_by_age_and_bounded() -> None:
+    filling = row(age=0.2, net_arrivals=60.0)  # at twice its rate of 40, less what this node sends
+    known = table(filling, **law())
+    (neighbour,) = known.neighbours
+    assert placement.forecast(known, neighbour, 0.0) == pytest.approx(0.5 * 0.2 * 0.5 * 0.5)
+    ours = table({**filling, "own_rate": 20.0}, **law())
+    assert placement.forecast(ours, ours.neighbours[0], 0.0) == 0.0
+    assert placement.forecast(known, neighbour, 0.2) == 0.0, "as old as that says nothing"
+    assert placement.forecast(known, neighbour, 0.7) == 0.0
+    full = table(row(age=0.2, net_arrivals=1e9), **law())
+    assert placement.forecast(full, full.neighbours[0], 0.0) == pytest.approx(0.5 * 0.2 * 0.5)
+    emptying = table(row(age=0.2, net_arrivals=0.0, hop=0.01), **law())
+    assert placement.forecast(emptying, emptying.neighbours[0], 0.0) == pytest.approx(-0.5 * (0.01 + 0.05))
+    silent = table(row(age=0.2), **law())
+    assert placement.forecast(silent, silent.neighbours[0], 0.0) == 0.0
+    assert placement.forecast(table(filling), neighbour, 0.0) == 0.0, "a daemon without forecasts"
+
+
+def test_no_forecast_goes_below_one_service_time() -> None:
+    known = table(row(potential=0.03, age=0.2, net_arrivals=0.0), **law())
+    (neighbour,) = known.neighbours
+    assert placement.view(neighbour, 0, placement.forecast(known, neighbour, 0.0)) == 1 / 40
+    low = replace(neighbour, potential=0.01)
+    assert placement.view(low, 0, placement.forecast(known, low, 0.0)) == 0.01, "it was below before"
+
+
+def test_an_idle_node_asks_the_neighbour_with_most_to_wait_for() -> None:
+    rows = [row(1, queue=4), row(2, queue=9), row(3, queue=8, service_rate=30.0), row(4, queue=9)]
+    known = table(*rows, pull_wait=0.06)
+    assert placement.ask(known, 0, 1, 0.0) == 2, ".1, .225, .267 and .225 seconds"
+    assert placement.ask(known, 2, 3, 0.0) == 2, "one of three servers is idle"
+    assert placement.ask(known, 1, 1, 0.0) is None
+    assert placement.ask(known, 0, 1, 1.0) is None, "the table is too old"
+    assert placement.ask(replace(known, draining=True), 0, 1, 0.0) is None
+    assert placement.ask(table(*rows), 0, 1, 0.0) is None, "a daemon that knows of no requests"
+    ties = table(row(1, queue=9), row(2, queue=9), pull_wait=0.06)
+    assert placement.ask(ties, 0, 1, 0.0) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"queue": 2}, {"queue": 1, "service_rate": 1.0}, {"address": None}, {"age": 1.5}, {"service_rate": 0.0}],
+)
+def test_a_neighbour_with_little_or_that_cannot_answer_is_not_asked(changes: dict[str, Any]) -> None:
+    assert placement.ask(table(row(queue=50), pull_wait=0.06), 0, 1, 0.0) == 0
+    assert placement.ask(table(row(**{"queue": 50, **changes}), pull_wait=0.06), 0, 1, 0.0) is None
+
+
+def test_a_job_is_granted_while_the_last_one_would_be_served_sooner_there() -> None:
+    known = table(row(hop=0.01, service_rate=40.0))  # there: 1/40 + .01 + .05 = .085
+    give = [placement.grant(known, 0, queue, 1, 20.0, 0.0) for queue in range(5)]
+    assert give == [False, False, True, True, True], "one job held has begun; the tail of two is .1"
+    assert not placement.grant(known, 0, 2, 1, 25.0, 0.0)
+    assert placement.grant(known, 0, 2, 1, 25.0, 0.0, overrun=0.02)
+    assert not placement.grant(known, 0, 3, 3, 1.0, 0.0), "nobody waits"
+    assert not placement.grant(known, 0, 50, 1, 20.0, 1.0), "not heard of for too long"
+    assert placement.grant(replace(known, draining=True), 0, 2, 1, 1e6, 0.0)
+    slow = table(row(service_rate=4.0, servers=4))
+    assert not placement.grant(slow, 0, 15, 1, 20.0, 0.0), "one of its four servers takes a second"
+    assert placement.grant(slow, 0, 22, 1, 20.0, 0.0)
+
+
+def random_states(rng: np.random.Generator, count: int, grid: float | None) -> dict[str, Any]:
+    """Own numbers and those of five neighbours; on a grid of binary fractions sums are exact: ties occur."""
+
+    def draw(low: float, high: float, *shape: int) -> Any:
+        values = rng.uniform(low, high, (count, *shape))
+        return values if grid is None else np.round(values / grid) * grid
+
+    return {
+        "queue": rng.integers(1, 40, count),
+        "overrun": draw(0.0, 0.5) * rng.integers(0, 2, count),
+        "rate": 2.0 ** rng.integers(2, 6, count),
+        "potential": draw(0.0, 2.0, 5),
+        "slope": draw(0.0, 0.25, 5),
+        "service_rate": 2.0 ** rng.integers(2, 6, (count, 5)),
+        "hop": draw(0.0, 0.25, 5),
+        "age": draw(0.0, 1.25, 5),
+        "own_rate": draw(0.0, 16.0, 5),
+        "net_arrivals": np.where(rng.random((count, 5)) < 0.8, draw(0.0, 64.0, 5), np.nan),
+        "out": rng.integers(0, 8, (count, 5)),
+    }
+
+
+@pytest.mark.parametrize("grid", [None, 0.0625])
+def test_every_decision_is_that_of_the_kernels_ties_included(grid: float | None) -> None:
+    """`place`, `own_potential` and the guard's view, against `flow` and the law of simulated fleets."""
+    count, gap, fade = 4000, 0.0625, 0.5
+    s = random_states(np.random.default_rng(3), count, grid)
+    known_rate = ~np.isnan(s["net_arrivals"])
+    live = s["age"] <= 1.0
+    with jax.enable_x64(True):
+        drift = flow.forecast(
+            s["age"], s["net_arrivals"], s["own_rate"], s["service_rate"], s["hop"] + gap, 0.5, fade, 0.5
+        )
+        drift = jnp.where(known_rate, drift, 0.0)
+        own = flow.waiting_time(s["queue"], 1, s["rate"]) + s["overrun"]
+        chosen = jax.vmap(lambda *x: flow.placement(*x[:-1], gap, 0.0625, x[-1]), (0, 0, 0, None) + (0,) * 7)(
+            own, s["rate"], s["queue"], 1, s["potential"], s["slope"], s["out"], s["service_rate"], s["hop"],
+            live, drift,
+        )  # fmt: skip
+        hops, potentials, views = (np.asarray(x) for x in (chosen.next_hop, chosen.potential, chosen.view))
+        steady = jnp.where(known_rate, s["net_arrivals"], s["service_rate"] + s["own_rate"])
+        nothing = jnp.zeros(count)
+        sees = laws.LocalView(
+            own, nothing, nothing, nothing, nothing, s["rate"], nothing, nothing, live,
+            s["potential"], s["slope"], s["service_rate"], steady, s["out"], s["out"], s["own_rate"],
+            s["age"], s["hop"], live,
+        )  # fmt: skip
+        numbers = replace(laws.LAWS["shivya"].params, gap=gap, drift_fade=fade)
+        simulated = jax.vmap(laws.LAWS["shivya"].place, (0, None))(sees, numbers)
+    np.testing.assert_array_equal(simulated, hops)
+    ties = moved = 0
+    for n in range(count):
+        rows = [
+            row(
+                k,
+                **{key: s[key][n, k].item() for key in ("potential", "slope", "service_rate", "hop", "age")},
+                own_rate=s["own_rate"][n, k].item(),
+                net_arrivals=s["net_arrivals"][n, k].item() if known_rate[n, k] else None,
+            )
+            for k in range(5)
+        ]
+        known = table(*rows, **law(gap=gap, drift_fade=fade))
+        held, rate, out = s["queue"][n].item(), s["rate"][n].item(), s["out"][n].tolist()
+        late = s["overrun"][n].item()
+        for k, neighbour in enumerate(known.neighbours):
+            there = placement.view(neighbour, out[k], placement.forecast(known, neighbour, 0.0))
+            assert there == pytest.approx(views[n, k], rel=1e-12, abs=1e-15)
+        if grid is not None:
+            costs = [views[n, k] + s["hop"][n, k] + gap for k in range(5) if live[n, k]]
+            costs.append(placement.waiting_time(held, 1, rate, late))
+            ties += sorted(costs)[:1] * 2 == sorted(costs)[:2]
+        index = placement.place(known, held, 1, rate, out, 0.0, 0, overrun=late)
+        assert (-1 if index is None else index) == hops[n]
+        moved += index is not None
+        potential = placement.own_potential(known, held, 1, rate, out, 0.0, overrun=late)
+        assert potential == pytest.approx(potentials[n], rel=1e-12)
+    assert count / 10 < moved < count
+    assert grid is None or ties > 50
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -167,6 +327,8 @@ def test_the_potential_is_what_placement_would_pay(queue: int, potentials: list[
         {"service_rate": 10**400},
         {"servers": "1"},
         {"service": None},
+        {"drift": None},
+        {"kappa": -0.1},
         *(
             {"neighbours": [row(**bad)]}
             for bad in (
@@ -177,6 +339,9 @@ def test_the_potential_is_what_placement_would_pay(queue: int, potentials: list[
                 {"address": 7},
                 {"flow": 1.5},
                 {"seen": None},
+                {"net_arrivals": -1.0},
+                {"net_arrivals": True},
+                {"own_rate": math.inf},
             )
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -23,10 +24,11 @@ def test_a_report_holds_until_it_is_replaced() -> None:
     book = ServiceBook(20.0)
     book.report("default", 1.0, 7, servers=4, service_rate=3.0, address="h:1")
     book.report("default", 2.0, 8)
-    book.hold("default", 2, 2.1)
-    book.done("default", 1, 2.2)
     view = book.view("default", 3.0)
     assert (view.queue, view.servers, view.service_rate, view.address) == (8, 4, 3.0, "h:1")
+    book.hold("default", 2, 3.1)
+    book.done("default", 1, 3.2)
+    assert book.view("default", 3.3).queue == 8
     assert book.held("default") == 9
 
 
@@ -110,6 +112,48 @@ def test_the_service_rate_is_measured_while_servers_are_busy() -> None:
     assert book.view("default", now + 5.0).service_rate == pytest.approx(measured, rel=0.15)  # idle: no news
 
 
+def test_a_rate_that_was_given_weighs_ten_jobs_and_what_was_measured_fades_in_seconds() -> None:
+    """mu = (N + 10) / (B + 10 / nominal), N and B fading with 3 s, B per server."""
+    book, now, completed, busy = ServiceBook(5.0), 0.0, 0.0, 0.0
+    book.report("default", now, 50, servers=2, service_rate=20.0)
+    for _ in range(100):  # 10 jobs per second instead of 20
+        now += 0.1
+        fade = math.exp(-0.1 / 3.0)
+        completed, busy = completed * fade + 1, (busy - 3.0) * fade + 3.0
+        book.done("default", 1, now)
+        book.report("default", now, 50)
+        expected = (completed + 10) / (busy + 10 / 20.0)
+        assert book.view("default", now).service_rate == pytest.approx(expected)
+    assert 10.0 < expected < 12.0
+    book.report("default", now, 0)
+    assert book.view("default", now + 30.0).service_rate == pytest.approx(20.0, rel=0.01)
+
+
+def test_a_rate_that_was_learned_outlasts_an_idle_time() -> None:
+    book, now = ServiceBook(10.0), 0.0
+    for _ in range(3000):
+        book.report("default", now, 4)
+        now += 0.02
+        book.done("default", 1, now)
+    book.report("default", now, 0)
+    assert book.view("default", now + 3600.0).service_rate == pytest.approx(50.0, rel=0.05)
+
+
+def test_a_job_that_takes_long_is_expected_to_take_longer() -> None:
+    book = ServiceBook(10.0)
+    book.report("default", 0.0, 3, service_rate=10.0)
+    assert book.view("default", 60.0).overrun == 0.0, "completions are not reported here"
+    book.done("default", 1, 60.0)
+    book.report("default", 60.0, 3)
+    view = book.view("default", 70.0)
+    assert view.overrun == pytest.approx(0.3 * 10.0 - 1 / view.service_rate)
+    assert book.overrun("default", 70.0) == view.overrun
+    book.done("default", 1, 70.0)
+    assert book.view("default", 70.01).overrun == 0.0, "the next job has just begun"
+    book.report("default", 75.0, 0)
+    assert book.view("default", 80.0).overrun == 0.0
+
+
 def test_without_completions_the_default_rate_stands() -> None:
     book = ServiceBook(10.0)
     book.report("default", 0.0, 200)
@@ -132,6 +176,26 @@ def test_offload_is_measured_and_can_be_stated() -> None:
     book.explicit_offload("default", B, 3.5, now)
     assert book.view("default", now + 29.0).offloads[B] == 3.5
     assert book.view("default", now + 31.0).offloads[B] < 0.01
+
+
+def test_net_arrivals_are_what_comes_and_stays() -> None:
+    """Jobs accepted less jobs passed on, over a second; a transfer that failed is undone."""
+    book, now = ServiceBook(20.0), 0.0
+    for _ in range(100):
+        now += 0.1
+        book.arrived("default", 3, now)
+        book.accepted("default", C, 1, now)
+        book.sent("default", B, 2, now)
+        book.unsent("default", B, 1, now)
+    view = book.view("default", now)
+    steady = 1 / -math.expm1(-0.1)  # a term each tenth of a second, fading with one second
+    assert view.net_arrivals == pytest.approx(3 * steady, rel=1e-3)
+    assert view.paces == {B: pytest.approx(steady, rel=1e-3), C: 0.0}
+    for _ in range(50):
+        now += 0.1
+        book.sent("default", B, 5, now)
+    assert book.view("default", now).net_arrivals == 0.0, "a node that only hands over takes nothing"
+    assert book.view("default", now + 30.0).paces[B] < 1e-9
 
 
 @pytest.mark.parametrize("interval", [0.0, 0.02, 0.1])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shivya_daemon.core.heartbeat import Descriptor, NeighbourLoad, ServiceLoad, service_tag
 from shivya_daemon.core.node import PeerView
+from shivya_daemon.placement import parse_table
 from shivya_daemon.services import ServiceBook
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.table import neighbour_table, service_load
@@ -114,6 +117,22 @@ def test_table_and_heartbeat_say_the_same() -> None:
     assert (beat.queue, beat.servers, beat.service_rate) == (7, 2, 30.0)
     assert beat.waiting == (6 + 2) / 30
     assert beat.neighbours[0].accepted == 5
+
+
+def test_what_a_neighbour_takes_and_what_of_it_is_ours_is_known() -> None:
+    book = ServiceBook(10.0)
+    book.arrived("default", 9, 10.0)
+    book.sent("default", B, 4, 10.0)
+    told = replace(load(), net_arrivals=12.5)
+    views = peer(B, told), peer(C, load())
+    world = look(*views, book=book)
+    assert [(v.net_arrivals, v.own_rate) for v in world.vertices[1:]] == [(12.5, 4.0), (None, 0.0)]
+    verdict = shortest_expected_delay(world)
+    document = neighbour_table(world, verdict, {view.id: view for view in views}, 3, LAW)
+    table = parse_table(document)
+    assert [(row.net_arrivals, row.own_rate) for row in table.neighbours] == [(12.5, 4.0), (None, 0.0)]
+    assert (table.drift, table.drift_fade, table.drift_share) == (0.5, 0.4, 0.5)
+    assert service_load(world, verdict, book.view("default", 10.0)).net_arrivals == 5.0
 
 
 def test_the_net_traffic_of_a_link_is_known_from_one_of_its_ends() -> None:

@@ -32,6 +32,7 @@ class Daemon:
         self.tick = 1
         self.flow = 0
         self.ages = {B: 0.05, C: 0.05}
+        self.queues = {B: 0, C: 0}
         self.operations = None
 
     def status(self) -> dict[str, Any]:
@@ -53,7 +54,7 @@ class Daemon:
                 "potential": potential,
                 "slope": 0.1,
                 "service_rate": 20.0,
-                "queue": 0,
+                "queue": self.queues[peer],
                 "servers": 1,
                 "hop": 0.001,
                 "age": self.ages[peer],
@@ -68,6 +69,7 @@ class Daemon:
             "gap": 0.05,
             "hop_limit": 8,
             "stale_after": 1.0,
+            "pull_wait": 0.06,
             "service_rate": view.service_rate,
             "servers": view.servers,
             "neighbours": rows,
@@ -137,6 +139,38 @@ def test_jobs_go_where_they_wait_least_and_are_counted(bench: Bench) -> None:
     assert (view.address, view.sent, view.queue) == ("127.0.0.1:7009", {B: 2}, 5)
 
 
+def test_a_job_born_earlier_than_those_that_wait_has_less_to_wait_for(bench: Bench) -> None:
+    bench.client.report(3)  # last in line it would wait .2 here, first .1; b costs .101
+    assert bench.client.route(hops=1, ahead=0) is None
+    assert bench.client.route(hops=1, ahead=3) == Peer(B.hex(), "b", "127.0.0.1:7000")
+
+
+def test_an_idle_node_asks_the_neighbour_that_has_most(bench: Bench) -> None:
+    client = bench.client
+    bench.desk.queues = {B: 3, C: 40}
+    bench.push()
+    assert client.whom_to_ask() is None, "nothing was reported yet"
+    client.report(0)
+    assert client.whom_to_ask() == Peer(C.hex(), "c", "127.0.0.1:7001")
+    client.report(1)
+    assert client.whom_to_ask() is None
+    assert client.handover() == [] and sum(bench.view().sent.values()) == 0, "asking counts nothing"
+
+
+def test_what_is_given_to_an_idle_neighbour_counts_as_sent(bench: Bench) -> None:
+    client = bench.client
+    assert client.give("b") is None
+    client.report(3)  # tail .15; there 1/20 + .001 + .05
+    assert client.give("nobody") is None
+    peer = client.give("b")
+    assert peer == Peer(B.hex(), "b", "127.0.0.1:7000")
+    assert client._out == [1, 0]
+    assert client.give(C.hex()) is None, "two are left, and the last one waits .1"
+    until(lambda: bench.view().sent == {B: 1} and bench.view().queue == 2)
+    client.unsent(peer)
+    until(lambda: bench.view().sent == {B: 0} and bench.view().queue == 3)
+
+
 def test_before_the_first_report_everything_stays(bench: Bench) -> None:
     assert [bench.client.route() for _ in range(50)] == [None] * 50
     assert bench.client.load() is None
@@ -151,7 +185,10 @@ def test_done_and_accepted_are_reported(bench: Bench) -> None:
     client.accepted("no node\n")
     until(lambda: bench.view().done == 2 and len(bench.view().accepted) == 2)
     view = bench.view()
-    assert (view.queue, view.servers, view.service_rate) == (4, 2, 8.0)
+    assert (view.queue, view.servers) == (4, 2)
+    assert view.service_rate == pytest.approx(12 / (10 / 8.0), rel=0.1), (
+        "two jobs in no time, beside ten at 8 per second"
+    )
     assert view.accepted == {B: 3, C: 1}
     assert client.ignored == 1
 

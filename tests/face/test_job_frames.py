@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shivya import job_frames
-from shivya.job_frames import Ack, Delivery, FrameError, Hello, Job
+from shivya.job_frames import Ack, Ask, Delivery, FrameError, Hello, Job
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,9 @@ from shivya.job_frames import Ack, Delivery, FrameError, Hello, Job
         lambda: Job(bytes(16), b"", -1),
         lambda: Job(bytes(16), b"", 0, "x" * 65),
         lambda: Job(bytes(16), b"", 0, "nul\0"),
+        lambda: Job(bytes(16), b"", age=-1.0),
+        lambda: Job(bytes(16), b"", age=float("nan")),
+        lambda: Job(bytes(16), b"", age=2e9),
     ],
 )
 def test_a_job_that_fits_no_frame_cannot_be_made(make: Callable[[], Job]) -> None:
@@ -30,13 +33,19 @@ def test_a_job_that_fits_no_frame_cannot_be_made(make: Callable[[], Job]) -> Non
 names = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64)
 counts = st.integers(0, 2**64 - 1)
 jobs = st.builds(
-    Job, st.binary(min_size=16, max_size=16), st.binary(max_size=500), st.integers(0, 65535), names
+    Job,
+    st.binary(min_size=16, max_size=16),
+    st.binary(max_size=500),
+    st.integers(0, 65535),
+    names,
+    st.floats(0, 1e9),
 )
 times = st.floats(allow_nan=False, allow_infinity=False)
 loads = st.none() | st.tuples(st.integers(0, 2**32 - 1), times, times)
 frames = (
     st.builds(Hello, counts, names)
     | st.builds(Delivery, counts, jobs)
+    | st.builds(Ask, counts)
     | st.builds(Ack, st.binary(min_size=16, max_size=16), counts, st.booleans(), st.booleans(), loads, counts)
 )
 

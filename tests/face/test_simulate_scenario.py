@@ -7,7 +7,7 @@ import pytest
 from shivya import experiments
 from shivya.simulate_scenario import KEYS, TABLES, ScenarioError
 
-from shivya_kernels.fleet import Outage, Scenario
+from shivya_kernels.fleet import Failure, Outage, Scenario
 
 
 def write(folder: Path, text: str) -> Path:
@@ -18,8 +18,9 @@ def write(folder: Path, text: str) -> Path:
 
 def test_every_field_can_be_written():
     fields = {field.name for field in dataclasses.fields(Scenario)}
-    assert set(KEYS) - {"trace"} == fields - {"arrivals", "crash", "slow"}
+    assert set(KEYS) - {"trace"} == fields - {"arrivals", "crash", "slow", "failure"}
     assert set(TABLES["slow"]) == {field.name for field in dataclasses.fields(Outage)}
+    assert set(TABLES["failure"]) == {field.name for field in dataclasses.fields(Failure)}
 
 
 def test_defaults_of_the_kernels_pass_the_checks(tmp_path):
@@ -42,7 +43,6 @@ def test_a_file_with_everything(tmp_path):
             edges = [[0, 1], [1, 2], [2, 3]]
             rates = [10, 20, 10, 40.5]
             trace = "jobs.csv"
-            partition = [3, 4.5]
             sizes = "lognormal"
             bursts = false
             [crash]
@@ -62,13 +62,40 @@ def test_a_file_with_everything(tmp_path):
         rates=(10, 20, 10, 40.5),
         shares=None,
         arrivals=((0, 0.5, 1.0), (3, 2.25, 0.125)),
-        partition=(3, 4.5),
         sizes="lognormal",
         bursts=False,
         crash=Outage(1, 2, 3),
         slow=Outage(1, 2, "busiest", 2),
     )
     hash(scenario)
+
+
+def test_a_partition_is_instead_of_a_crash(tmp_path):
+    text = "[scenario]\npartition = [3, 4.5]\n"
+    assert experiments.load_scenario(write(tmp_path, text)) == Scenario(partition=(3, 4.5))
+    with pytest.raises(ScenarioError, match="cannot be combined"):
+        experiments.load_scenario(write(tmp_path, f"{text}[crash]\nstart = 1\nend = 2\n"))
+
+
+def test_what_is_given_per_node(tmp_path):
+    text = """
+        [scenario]
+        nodes = 3
+        edges = [[0, 1], [1, 2]]
+        rates = [10, 20, 10]
+        servers = [1, 2, 1]
+        arrival_rates = [0, 8.5, 2]
+        arrival_spread = [0, 0.25, 0.5]
+        backlog = [0, 4, 1]
+        [failure]
+        nodes = [1]
+        at = 0.5
+        """
+    found = experiments.load_scenario(write(tmp_path, text))
+    assert found.failure == Failure((1,), 0.5)
+    assert (found.servers, found.backlog) == ((1, 2, 1), (0, 4, 1))
+    assert (found.arrival_rates, found.arrival_spread) == ((0, 8.5, 2), (0, 0.25, 0.5))
+    hash(found)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +131,15 @@ def test_a_file_with_everything(tmp_path):
         ("[slow]\nstart = 3\nend = 4\nnode = 64", "slow.node is 64, but there are 64 nodes, 0 to 63"),
         ("[slow]\nstart = 3\nend = 4\nnode = 'idle'", "a node number or 'busiest', not idle"),
         ("[slow]\nstart = 99\nend = 100", "slow begins at 99 s"),
+        ("[failure]\nnodes = [1]", "[failure] lacks at; write the time in seconds"),
+        ("[failure]\nat = 1", "[failure] lacks nodes; write the numbers of the nodes"),
+        ("[failure]\nat = 1\nnodes = [64]", "failure names nodes outside 0..63"),
+        ("[failure]\nat = 99\nnodes = [1]", "failure begins at 99 s"),
+        ("[scenario]\narrival_rates = [1]", "arrival_rates has 1 entries, there are 64 nodes"),
+        ("[scenario]\nload = 1\narrival_rates = [1]", "load means nothing beside arrival_rates"),
+        ("[scenario]\nnodes = 1\narrival_spread = [1]", "give those, too"),
+        ("[scenario]\nbacklog = [-1]", "a list of whole numbers, one per node"),
+        ("[scenario]\nservers = [0]", "or a list of them, one per node"),
         ("[scenario]\ntrace = 'absent.csv'", "absent.csv: No such file"),
         ("[scenario]\nload = 1\ntrace = 'absent.csv'", "leave one out"),
     ],

@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,23 @@ class Proxy:
 async def test_a_job_arrives_with_one_hop_more_and_a_receipt() -> None:
     async with pair() as (sender, _, address, inbox):
         receipt = await sender.send(address, job(7, hops=2))
-        assert inbox == [(job(7, hops=3), "a")]
+        ((taken, source),) = inbox
+        assert (replace(taken, age=0.0), source) == (job(7, hops=3), "a")
         assert receipt == Receipt(None, None, None, accepted=1, duplicate=False)
         assert (await sender.send(address, job(8))).accepted == 2
+
+
+async def test_a_job_grows_older_while_it_waits_to_be_sent_and_no_clock_is_compared() -> None:
+    async with pair() as (sender, _, address, inbox):
+        loop, start = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        channel = sender._channel(address)
+        for _ in range(64):
+            await channel.slots.acquire()
+        sending = asyncio.create_task(sender.send(address, replace(job(1), age=2.5)))
+        await asyncio.sleep(0.02)
+        channel.slots.release()
+        await sending
+        assert 2.5 + 0.019 <= inbox[0][0].age <= 2.5 + (loop.time() - start)
 
 
 async def test_the_receivers_client_is_told_and_its_load_comes_back(tmp_path: Path) -> None:
@@ -328,11 +343,11 @@ async def test_jobs_in_flight_to_one_address_are_bounded() -> None:
     "garbage",
     [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        struct.pack(">2sBBI", b"SJ", 2, 1, 9) + bytes(9),
-        struct.pack(">2sBBI", b"SJ", 1, 1, 1 << 31),
+        struct.pack(">2sBBI", b"SJ", 1, 1, 9) + bytes(9),
+        struct.pack(">2sBBI", b"SJ", 2, 1, 1 << 31),
         job_frames.encode(Delivery(1, job())),
         job_frames.encode(Hello(1, "x")) + job_frames.encode(Hello(1, "x")),
-        job_frames.encode(Hello(1, "x")) + struct.pack(">2sBBI", b"SJ", 1, 2, 5) + b"short",
+        job_frames.encode(Hello(1, "x")) + struct.pack(">2sBBI", b"SJ", 2, 2, 5) + b"short",
         job_frames.encode(Hello(1, "x"))[:-1],
     ],
 )

@@ -57,7 +57,7 @@ def test_random_graphs_are_connected_and_of_the_asked_degree(nodes: int, degree:
 def test_arrivals_have_the_asked_rate_hotspot_and_bursts() -> None:
     rate = np.full(20, 10.0)
     scenario = Scenario(nodes=20, load=0.5, seconds=1000.0, drain=900.0, hotspot=0.3)
-    drawn = draw_arrivals(scenario, np.random.default_rng(1), rate)
+    drawn = draw_arrivals(scenario, np.random.default_rng(1), rate, np.full((20, 1), -1, np.int32))
     assert_allclose(len(drawn.time) / scenario.horizon, 100, rtol=0.05)
     assert_allclose((drawn.node == drawn.intensity.argmax()).mean(), 0.3, atol=0.03)
     assert_allclose(drawn.size.mean(), 1, rtol=0.02)

@@ -190,6 +190,40 @@ def test_placement_looks_only_at_adjacent_live_vertices_that_offer_the_service()
     assert int(info.placement.next_hop) == 1
 
 
+def test_a_job_that_overruns_makes_its_node_dearer_unless_a_server_is_free() -> None:
+    params, state = start()
+    values = {"queue": [3.0, 0.0, 0.0, 0.0], "potential": [0.0, 0.5, 0.5, 0.5], "overrun": [0.25]}
+    _, info = step.step(params, state, observe(**values))
+    np.testing.assert_allclose(info.waiting[0], 0.4 + 0.25)
+    assert int(info.placement.next_hop) == 1
+    _, info = step.step(params, state, observe(**{**values, "overrun": [0.0]}))
+    assert int(info.placement.next_hop) == NO_VERTEX
+    _, info = step.step(params, state, observe(**values, servers=[4.0]))
+    np.testing.assert_allclose(info.waiting[0], 0.4)
+
+
+def test_a_neighbour_that_fills_up_is_dearer_by_its_forecast_and_one_that_does_not_tell_is_not() -> None:
+    params, state = start()
+    shared = {"queue": [20.0, 0.0, 0.0, 0.0], "potential": [0.0, 0.3, 0.3, 0.3], "age": [0.0, 0.2, 0.2, 0.2]}
+    told = {"net_arrivals": [-1.0, 25.0, -1.0, 0.0], "own_rate": [0.0, 5.0, 0.0, 0.0]}
+    _, info = step.step(params, state, observe(**shared, **told))
+    drift = flow.forecast(0.2, jnp.array([25.0, 0.0]), jnp.array([5.0, 0.0]), 10.0, params.gap)
+    np.testing.assert_allclose(info.placement.view[1:4], 0.3 + np.array([drift[0], 0.0, drift[1]]))
+    assert float(drift[0]) == pytest.approx(0.05)
+    assert int(info.placement.next_hop) == 3
+    _, info = step.step(replace(params, drift=jnp.zeros(())), state, observe(**shared, **told))
+    np.testing.assert_allclose(info.placement.view[1:4], 0.3)
+
+
+def test_the_slope_counts_the_servers_that_stay_free_beside_the_next_job() -> None:
+    params, state = start()
+    for queue, servers, free in ((0.0, 1.0, 0), (0.0, 3.0, 2), (2.0, 3.0, 0), (5.0, 3.0, 0)):
+        alone = observe(n=1, edges=[], queue=[queue], servers=[servers])
+        _, info = step.step(params, state, alone)
+        expected = min(0.1, 0.05 / (0.05 * 10.0 + free))
+        np.testing.assert_allclose(info.placement.slope, expected)
+
+
 def test_reported_traffic_is_split_into_its_hodge_parts_and_the_next_solve_starts_warm() -> None:
     params, state = start(Capacity(8, 28, 56))
     rng = np.random.default_rng(0)

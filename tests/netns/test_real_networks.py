@@ -138,7 +138,7 @@ def test_mtu_1280_needs_no_fragments(lab: Lab, start: Start, key: Path, subnet: 
             assert "send_failed" not in drops
         for host in hosts:
             counters = host.counters()
-            assert counters["Ip6OutRequests" if ":" in subnet else "IpOutRequests"] > 0, "all above came this way"
+            assert counters["Ip6OutRequests" if ":" in subnet else "IpOutRequests"] > 0, "it came this way"
             for name in ("FragCreates", "FragFails", "ReasmReqds"):
                 assert counters[f"Ip{name}"] == counters[f"Ip6{name}"] == 0, (host.name, name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from shivya_daemon.core.beacon import Beacon, encode_beacon
+from shivya_daemon.core.beacon import Beacon
 from shivya_daemon.core.chorus import Oscillator
 from shivya_daemon.core.dht.dht import Question
 from shivya_daemon.core.frames import GOSSIP, LINK, SIGNAL, Frame, Layered, Peer, ThermodynamicPush, encode
@@ -28,6 +28,8 @@ class Agenda:
         self._housekept_at: float | None = None
         self._beat_at = _AT_ONCE
         self._beaten_at = _AT_ONCE
+        self._told_to: tuple[bytes, ...] = ()
+        """Link neighbours who got the last heartbeats."""
         self._push_at = _AT_ONCE
         self._reach_at = _AT_ONCE
         self._hurried = False
@@ -65,16 +67,32 @@ class Agenda:
         self._hurried = True
 
     def publish(self, now: float) -> None:
-        """Make the next heartbeats due, at once or half an interval after the last ones."""
-        self._beat_at = min(self._beat_at, self._beaten_at + 0.5 * self._stack.settings.heartbeat_interval)
+        """Make the next heartbeats due, at once or half an interval after the last ones.
+
+        Where silence is allowed, only if they tell news, or if it would last too long.
+        """
+        stack, settings = self._stack, self._stack.settings
+        pause = 0.5 * settings.heartbeat_interval
+        told = self._told_to == stack.links.established and not stack.pulse.moved(settings.heartbeat_change)
+        if settings.heartbeat_silence is not None and told:
+            # Publications come at intervals that vary: half an interval early rather than a whole one late.
+            if now >= self._beaten_at + settings.heartbeat_silence - pause:
+                self.beat(now)
+            return
+        self._beat_at = min(self._beat_at, self._beaten_at + pause)
         if now >= self._beat_at:
             self.beat(now)
 
     def beat(self, now: float) -> None:
         """Send heartbeats to the link neighbours."""
         stack = self._stack
+        settings = stack.settings
+        longest = (
+            settings.heartbeat_interval if settings.heartbeat_silence is None else settings.heartbeat_silence
+        )
         self._beaten_at = now
-        self._beat_at = now + 1.25 * stack.settings.heartbeat_interval
+        self._beat_at = now + longest + 0.25 * settings.heartbeat_interval
+        self._told_to = stack.links.established
         if stack.oscillator is None:
             theta = math.tau * int.from_bytes(stack.entropy(4), "big") / 2**32
             stack.oscillator = Oscillator(stack.settings.chorus, theta, now)
@@ -84,7 +102,7 @@ class Agenda:
         ]
         if not linked:
             return
-        stack.pulse.extension = encode_beacon(Beacon(stack.oscillator.tell(), stack.draining))
+        stack.pulse.beacon = Beacon(stack.oscillator.tell(), stack.draining)
         for node, frame in stack.pulse.beat(linked, stack.incarnation, now):
             if stack.wire.send(node, frame, now):
                 stack.links.sent(node, len(frame))

@@ -11,18 +11,23 @@ import struct
 from dataclasses import dataclass
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
-from shivya_daemon.core.fields import check
+from shivya_daemon.core.fields import check, up_to
 
 MAX_BYTES = 256
 MAX_FREQUENCY = 1e3  # rad/s, either sign
+MAX_RATE = 1e9  # jobs per second
+MAX_RATES = 8
+RATE_BYTES = 8
+"""What the net arrivals of one service take."""
 LEDGER_HEAD_BYTES = 8
 
-_PHASE, _FLAGS, _LEDGER_HEAD = 1, 2, 3
-_KNOWN = frozenset((_PHASE, _FLAGS, _LEDGER_HEAD))
+_PHASE, _FLAGS, _LEDGER_HEAD, _NET_ARRIVALS = 1, 2, 3, 4
+_KNOWN = frozenset((_PHASE, _FLAGS, _LEDGER_HEAD, _NET_ARRIVALS))
 _DRAINING = 0x01
 
 _FIELD = struct.Struct(">BB")
 _PHASE_RECORD = struct.Struct(">ffI")
+_RATE = struct.Struct(">4sf")
 _TWO_PI_F32: float = struct.unpack(">f", struct.pack(">f", math.tau))[0]  # 2 pi, as rounding may send it
 
 
@@ -49,6 +54,8 @@ class Beacon:
     """Number and bytes of the fields of a later version, in ascending order."""
     flags: int = 0
     """The other bits of the flags field, which a later version may have set."""
+    net_arrivals: tuple[tuple[bytes, float], ...] = ()
+    """Per service in the same frame, by its tag: jobs per second that arrive and are not passed on."""
 
 
 def encode_beacon(beacon: Beacon) -> bytes:
@@ -67,6 +74,8 @@ def encode_beacon(beacon: Beacon) -> bytes:
         if len(beacon.ledger_head) != LEDGER_HEAD_BYTES:
             raise EncodeError(f"ledger_head must be {LEDGER_HEAD_BYTES} bytes")
         fields[_LEDGER_HEAD] = beacon.ledger_head
+    if beacon.net_arrivals:
+        fields[_NET_ARRIVALS] = _encode_rates(beacon.net_arrivals)
     try:
         data = b"".join(_FIELD.pack(number, len(value)) + value for number, value in sorted(fields.items()))
     except struct.error as error:
@@ -83,6 +92,7 @@ def decode_beacon(data: bytes) -> Beacon:
     phase: Phase | None = None
     flags = 0
     ledger_head: bytes | None = None
+    net_arrivals: tuple[tuple[bytes, float], ...] = ()
     unknown: list[tuple[int, bytes]] = []
     offset, last = 0, -1
     while offset < len(data):
@@ -107,9 +117,30 @@ def decode_beacon(data: bytes) -> Beacon:
             if length != LEDGER_HEAD_BYTES:
                 raise DecodeError("bad_value_length")
             ledger_head = value
+        elif number == _NET_ARRIVALS:
+            net_arrivals = _decode_rates(value)
         else:
             unknown.append((number, value))
-    return Beacon(phase, bool(flags & _DRAINING), ledger_head, tuple(unknown), flags & ~_DRAINING)
+    others = flags & ~_DRAINING
+    return Beacon(phase, bool(flags & _DRAINING), ledger_head, tuple(unknown), others, net_arrivals)
+
+
+def _encode_rates(rates: tuple[tuple[bytes, float], ...]) -> bytes:
+    tags = {tag for tag, _ in rates}
+    if len(tags) != len(rates) or len(rates) > MAX_RATES or any(len(tag) != 4 for tag in tags):
+        raise EncodeError(f"net arrivals are those of at most {MAX_RATES} services, each once")
+    return b"".join(_RATE.pack(tag, up_to(rate, MAX_RATE)) for tag, rate in rates)
+
+
+def _decode_rates(value: bytes) -> tuple[tuple[bytes, float], ...]:
+    if not value or len(value) % RATE_BYTES or len(value) > MAX_RATES * RATE_BYTES:
+        raise DecodeError("bad_value_length")
+    rates: tuple[tuple[bytes, float], ...] = tuple(_RATE.iter_unpack(value))
+    for _, rate in rates:
+        check(rate, MAX_RATE)
+    if len({tag for tag, _ in rates}) != len(rates):
+        raise DecodeError("repeated_entry")
+    return rates
 
 
 def _encode_phase(phase: Phase) -> bytes:

@@ -27,7 +27,7 @@ class ChorusSettings:
     omega: float = math.tau
     """Natural frequency in rad/s."""
     peer_ttl: float = 1.0
-    """Seconds for which a peer's last phase counts: ten heartbeats."""
+    """Seconds for which a peer's last phase counts: three to ten heartbeats."""
     max_step: float = 0.1
     """Longest step of the integration in seconds; a longer time is cut into such steps."""
     max_peers: int = 256

@@ -12,6 +12,7 @@ __all__ = [
     "Event",
     "HeartbeatReceived",
     "IncarnationAdopted",
+    "LedgerHeadTold",
     "Linked",
     "ObservationReceived",
     "PeerJoined",
@@ -65,6 +66,15 @@ class ObservationReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerHeadTold:
+    """A node published how far its audit ledger goes; `checkpoint` is as it came, its signature unchecked."""
+
+    id: bytes
+    public_key: bytes
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class IncarnationAdopted:
     """A peer remembers a later life of this node than its own clock gave; this one goes beyond it."""
 
@@ -78,6 +88,7 @@ Event = (
     | HeartbeatReceived
     | ObservationReceived
     | IncarnationAdopted
+    | LedgerHeadTold
     | LinkEvent
     | SignalEvent
 )

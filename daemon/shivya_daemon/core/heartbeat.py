@@ -1,4 +1,4 @@
-"""HEARTBEAT (0x10): what a node tells its link neighbours about itself and about them, ten times a second.
+"""HEARTBEAT (0x10): what a node tells its link neighbours about itself and about them, every so often.
 
 The payload has a prefix that differs per receiver (sequence, echo, conductance of the link) and a tail that
 is the same for all (name, loads, descriptors), so that the tail is encoded once per beat. A load that does
@@ -11,6 +11,7 @@ import math
 import struct
 from dataclasses import dataclass, replace
 
+from shivya_daemon.core.beacon import RATE_BYTES
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import (
     NAME_CHARACTERS,
@@ -218,7 +219,7 @@ def partition(
     groups: list[tuple[list[ServiceLoad], list[Descriptor]]] = [([], [])]
     left = room
     for load in services:
-        size = service_size(load)
+        size = service_size(load) + (0 if load.net_arrivals is None else RATE_BYTES)
         if size > left:
             groups.append(([], []))
             left = room

@@ -135,8 +135,12 @@ class Inbox:
         stack.outbox.emit(HeartbeatReceived(member.id, tags))
         if not beat.extension:
             return None
-        beacon = decode_beacon(beat.extension)
+        try:
+            beacon = decode_beacon(beat.extension)
+        except DecodeError as error:  # the load in it was sound, and counts
+            return error.reason
         member.draining = beacon.draining
+        member.tell(tags, beacon.net_arrivals)
         if beacon.phase is None:
             return None
         transit = 0.0 if member.rtt is None else member.rtt / 2

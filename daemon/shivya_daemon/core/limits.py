@@ -27,6 +27,10 @@ class TokenBucket:
         self._tokens = tokens - 1.0
         return True
 
+    def empty(self, now: float) -> bool:
+        """Return whether no token is there; takes none."""
+        return min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate) < 1.0
+
 
 class KeyedLimit:
     """One token bucket per key, at most `capacity` of them; the key unused for longest is forgotten."""
@@ -49,6 +53,11 @@ class KeyedLimit:
         else:
             self._buckets.move_to_end(key)
         return bucket.allow(now)
+
+    def spent(self, key: Hashable, now: float) -> bool:
+        """Return whether `key` has no token left; takes none."""
+        bucket = self._buckets.get(key)
+        return bucket is not None and bucket.empty(now)
 
     def __len__(self) -> int:
         return len(self._buckets)

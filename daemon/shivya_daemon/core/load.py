@@ -75,6 +75,9 @@ class ServiceLoad:
     next_hop: bytes | None = None
     """Neighbour through which the potential is reached; None is the node itself."""
     neighbours: tuple[NeighbourLoad, ...] = ()
+    net_arrivals: float | None = None
+    """Jobs per second that arrive here, from anywhere, and are not passed on; None: not told. Not in the
+    record: it travels in the extension of the heartbeat (`beacon`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,13 @@ class Member:
             self.beat, self.heard_at = beat, now
         return tuple(fresh)
 
+    def tell(self, tags: tuple[bytes, ...], net_arrivals: tuple[tuple[bytes, float], ...]) -> None:
+        """Take the net arrivals that came with the loads of `tags`."""
+        for tag, rate in net_arrivals:
+            if tag in tags and (known := self.services.get(tag)) is not None:
+                at, sequence, load = known
+                self.services[tag] = (at, sequence, replace(load, net_arrivals=rate))
+
     def reborn(self, incarnation: int) -> None:
         """Forget what an earlier life said."""
         self.incarnation = incarnation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shivya_daemon.core.anomalies import Kind
 from shivya_daemon.core.events import PeerRestarted
 from shivya_daemon.core.frames import ANNOUNCE, Peer
 from shivya_daemon.core.gossip import events as gossip_events
@@ -78,6 +79,7 @@ class News:
                 stack.known(node)
             case gossip_events.Died(node):
                 stack.forget(node)
+                stack.anomalies.count(Kind.SUSPICION, now, node)
                 member = stack.members.get(node)
                 if member is not None and now - member.last_seen >= stack.settings.peer_timeout:
                     stack.lose(node, "silent", now)

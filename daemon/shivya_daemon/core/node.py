@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from shivya_daemon.core.agenda import Agenda
+from shivya_daemon.core.anomalies import Anomalies
 from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.dht.operation import Operation
 from shivya_daemon.core.events import Event
-from shivya_daemon.core.frames import GOSSIP, Frame, Leave, Peer, encode
+from shivya_daemon.core.frames import GOSSIP, LINK, Frame, Leave, Peer, encode
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.gossip.frames import encode_payload
 from shivya_daemon.core.gossip.resources import Reading, Resource, Resources, encode_resources
@@ -34,6 +35,7 @@ from shivya_daemon.core.pulse import LocalLoad
 from shivya_daemon.core.settings import Address, NodeSettings
 from shivya_daemon.core.signals import GradientReading, Kind
 from shivya_daemon.core.stack import Stack
+from shivya_daemon.core.wire import Rejected
 
 __all__ = ["Address", "LinkView", "LocalLoad", "Node", "NodeSettings", "Operation", "PeerView"]
 
@@ -104,9 +106,18 @@ class Node:
         self._news.spread(now)
         if inbound is None:
             return
-        reason = inbound if isinstance(inbound, str) else self._inbox.deliver(inbound, now)
+        reason: str | None
+        culprit: bytes | None = None
+        if isinstance(inbound, str):
+            reason = inbound
+        elif isinstance(inbound, Rejected):
+            reason, culprit = inbound.reason, inbound.sender
+        else:
+            reason = self._inbox.deliver(inbound, now)
+            culprit = inbound.sender if self._stack.wire.authentic else None
         if reason is not None:
             counters.drop(reason)
+            self.anomalies.dropped(reason, now, culprit)
         self._news.spread(now)
 
     def handle_timer(self, now: float) -> None:
@@ -154,6 +165,11 @@ class Node:
         self._stack.pulse.publish(load)
         if not self._left:
             self._agenda.publish(now)
+
+    @property
+    def told(self) -> dict[bytes, float]:
+        """The wait of each service, by tag, in the last heartbeats."""
+        return dict(self._stack.pulse.told)
 
     def drain(self, now: float) -> None:
         """Take no new link and end all there are, as before a planned end; peers are told that it drains."""
@@ -225,6 +241,10 @@ class Node:
         self._stack.gossip.publish(Key.RESOURCES, encode_resources(resources))
         self._stack.gradient.own = resources
 
+    def tell_ledger_head(self, checkpoint: bytes) -> None:
+        """Tell the fleet how far the audit ledger of this node goes; raises `EncodeError`."""
+        self._stack.gossip.publish(Key.LEDGER_HEAD, checkpoint)
+
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""
         self._gate.block(address)
@@ -233,7 +253,29 @@ class Node:
         """Undo `block`."""
         self._gate.unblock(address)
 
+    def quarantine(self, node: bytes, now: float) -> None:
+        """Hold no link with a node until `readmit`, whatever it proposes; raises `ValueError` for too many.
+
+        It stays a member: others may think otherwise of it, and what it does is still seen.
+        """
+        self._now = now
+        farewell = self._stack.links.block(node, now)
+        if farewell is not None and node in self._stack.members:
+            self._stack.send_layer(node, LINK, farewell, now)
+        self._news.spread(now)
+        self._agenda.hurry()
+
+    def readmit(self, node: bytes) -> None:
+        """Undo `quarantine`: links come back as they came the first time."""
+        self._stack.links.unblock(node)
+        self._agenda.hurry()
+
     # What the host may know
+
+    @property
+    def anomalies(self) -> Anomalies:
+        """What went wrong, and by whom; the host may add what it has noticed itself."""
+        return self._stack.anomalies
 
     def peers(self, now: float) -> tuple[PeerView, ...]:
         """Return a frozen picture of every member that is up."""

@@ -33,6 +33,8 @@ class _Proved:
 class OpenWire:
     """Frames in clear, one proved address per node and one node per proved address."""
 
+    authentic = False
+
     def __init__(
         self, own: bytes, settings: NodeSettings, entropy: Callable[[int], bytes], outbox: Outbox
     ) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from shivya_daemon.core.beacon import Beacon, encode_beacon
 from shivya_daemon.core.errors import EncodeError
 from shivya_daemon.core.frames import header
 from shivya_daemon.core.heartbeat import (
@@ -20,6 +21,8 @@ from shivya_daemon.core.heartbeat import (
 from shivya_daemon.core.members import Member
 from shivya_daemon.core.settings import NodeSettings
 
+_Tail = tuple[bytes, tuple[tuple[bytes, float], ...]]
+"""What all receivers of one frame share, and the net arrivals of the services in it."""
 _REMEMBERED_SENDS = 256  # sequence numbers whose time of sending is kept
 _MAX_MEASURED_HOLD = 1.0  # seconds; a longer hold would mix the drift of two clocks into the round-trip time
 
@@ -48,8 +51,10 @@ class Pulse:
         self._sequence = 0
         self._sent: list[tuple[int, float]] = [(-1, 0.0)] * _REMEMBERED_SENDS
         self._described_at = float("-inf")
-        self.extension = b""
-        """What the next heartbeats carry beside the load, at most `heartbeat.MAX_EXTENSION_BYTES`."""
+        self.beacon = Beacon()
+        """What the next heartbeats carry beside the load; net arrivals come with the load."""
+        self.told: dict[bytes, float] = {}
+        """The wait of each service in the last heartbeats."""
         self.load = LocalLoad()
         self.publish(self.load)
 
@@ -66,6 +71,12 @@ class Pulse:
         if changed:
             self.describe()
 
+    def moved(self, change: float) -> bool:
+        """Whether the last heartbeats are no longer true: services came or went, or waits moved by more."""
+        waits = {load.tag: load.waiting for load in self.load.services}
+        told = self.told
+        return waits.keys() != told.keys() or any(abs(waits[tag] - told[tag]) > change for tag in waits)
+
     def describe(self) -> None:
         """Make the next heartbeat carry the descriptors."""
         self._described_at = float("-inf")
@@ -76,18 +87,19 @@ class Pulse:
         if describe:
             self._described_at = now
         load = self.load
+        self.told = {service.tag: service.waiting for service in load.services}
         receivers = [
             (member, member.echo(now), load.conductances.get(member.id, load.conductance)) for member in links
         ]
-        # Tails end in an empty extension.
-        extension = len(self.extension).to_bytes(2) + self.extension
         result: list[tuple[bytes, bytes]] = []
-        for tail in self._described if describe else self._plain:
+        for tail, net_arrivals in self._described if describe else self._plain:
+            beacon = encode_beacon(replace(self.beacon, net_arrivals=net_arrivals))
+            body = tail[:-2] + len(beacon).to_bytes(2) + beacon  # tails end in an empty extension
             self._sequence = (self._sequence + 1) & 0xFFFFFFFF
             self._sent[self._sequence % _REMEMBERED_SENDS] = (self._sequence, now)
             for member, echo, conductance in receivers:
                 prefix = encode_prefix(incarnation, self._sequence, conductance, echo)
-                result.append((member.id, self._header + prefix + tail[:-2] + extension))
+                result.append((member.id, self._header + prefix + body))
         return result
 
     def round_trip(self, echo: Echo, now: float) -> float | None:
@@ -98,11 +110,14 @@ class Pulse:
             return None
         return max(0.0, now - sent - hold)
 
-    def _encode(self, load: LocalLoad, descriptors: tuple[Descriptor, ...]) -> tuple[bytes, ...]:
+    def _encode(self, load: LocalLoad, descriptors: tuple[Descriptor, ...]) -> tuple[_Tail, ...]:
         name = self._settings.name
         for conductance in (load.conductance, *load.conductances.values()):
             encode_prefix(0, 0, conductance, None)
-        return tuple(
-            encode_tail(name, load.free_energy, load.active_cells, services, entries)
-            for services, entries in partition(name, load.services, descriptors)
-        )
+        tails = []
+        for services, entries in partition(name, load.services, descriptors):
+            told = tuple((s.tag, s.net_arrivals) for s in services if s.net_arrivals is not None)
+            encode_beacon(Beacon(net_arrivals=told))
+            tail = encode_tail(name, load.free_energy, load.active_cells, services, entries)
+            tails.append((tail, told))
+        return tuple(tails)

@@ -13,7 +13,7 @@ from shivya_daemon.core.outbox import Outbox
 from shivya_daemon.core.secure.events import Closed, Established, Failed
 from shivya_daemon.core.secure.sessions import Sessions
 from shivya_daemon.core.settings import Address, NodeSettings
-from shivya_daemon.core.wire import Alive, Down, Inbound, Unreached, Up, WireEvent
+from shivya_daemon.core.wire import Alive, Down, Inbound, Rejected, Unreached, Up, WireEvent
 
 
 @dataclass(slots=True)
@@ -24,6 +24,8 @@ class _Probe:
 
 class SecureWire:
     """Adapts `Sessions` to what a node expects of a wire."""
+
+    authentic = True
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class SecureWire:
         """Send a frame under the id of the request that it answers."""
         self.send(inbound.sender, frame, now, inbound.request or 0)
 
-    def receive(self, data: bytes, address: Address, now: float) -> Inbound | str | None:
+    def receive(self, data: bytes, address: Address, now: float) -> Inbound | Rejected | str | None:
         """Open a datagram."""
         opened = self._sessions.receive(data, address, now)
         self._flush()
@@ -88,9 +90,9 @@ class SecureWire:
         try:
             frame = decode(opened.frame)
         except DecodeError as error:
-            return error.reason
+            return Rejected(opened.node, error.reason)
         if frame.sender != opened.node:
-            return "forged_sender"
+            return Rejected(opened.node, "forged_sender")
         if opened.moved:
             self._events.append(Alive(opened.node, opened.address, None))
         inbound = Inbound(opened.node, opened.address, frame.payload, len(data), opened.request or None, True)

@@ -26,6 +26,11 @@ class NodeSettings:
     """Noise sessions, or frames in clear for trusted networks and the reference implementation."""
     heartbeat_interval: float = 0.1
     """Between two heartbeats when `publish` paces them; the timer alone sends every 1.25 intervals."""
+    heartbeat_silence: float | None = None
+    """Longest time between two heartbeats while no wait has moved; None: what is published goes out at the
+    pace of `heartbeat_interval`. Keep it under a third of `LinksSettings.quiet_after`."""
+    heartbeat_change: float = 0.08
+    """Seconds by which the wait of a service must have moved for a heartbeat at once."""
     descriptor_interval: float = 1.0
     """Longest time between two heartbeats that carry service descriptors."""
     push_interval: float = 1.0

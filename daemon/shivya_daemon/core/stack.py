@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from shivya_daemon.core.anomalies import Anomalies
 from shivya_daemon.core.candidates import LiveCandidates
 from shivya_daemon.core.chorus import Oscillator, Phases
 from shivya_daemon.core.dht import token_frames
@@ -12,7 +13,7 @@ from shivya_daemon.core.dht.dht import Dht
 from shivya_daemon.core.dht.requests import Message
 from shivya_daemon.core.dht.token_frames import TokenGrant, TokenPut, TokenRequest, TokenStored
 from shivya_daemon.core.errors import DecodeError
-from shivya_daemon.core.events import IncarnationAdopted, PeerJoined, PeerLeft
+from shivya_daemon.core.events import IncarnationAdopted, LedgerHeadTold, PeerJoined, PeerLeft
 from shivya_daemon.core.frames import TOKEN, Frame, Layered, Payload, encode
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.gossip.gossip import Gossip
@@ -53,6 +54,7 @@ class Stack:
         self.incarnation = incarnation
         self.outbox = Outbox(self.id, settings, gate)
         counters = self.outbox.counters
+        self.anomalies = Anomalies()
         self._secure: SecureWire | None = None
         if settings.wire == "secure":
             self._secure = SecureWire(identity, settings, entropy, self.outbox, incarnation, mesh_key, allow)
@@ -60,7 +62,13 @@ class Stack:
         self.peering = Peering(settings, self.wire)
         self.members = self.peering.members
         self.gossip = Gossip(
-            identity, settings.gossip, entropy, incarnation, profile=profile, counters=counters
+            identity,
+            settings.gossip,
+            entropy,
+            incarnation,
+            profile=profile,
+            counters=counters,
+            refused=self._refused,
         )
         self.dht = Dht(self.id, replace(settings.dht, request_ids=settings.wire == "secure"), entropy)
         self.links = Links(self.id, settings.links, entropy, incarnation)
@@ -167,8 +175,14 @@ class Stack:
                 elif key == Key.RESOURCES:
                     stamp = (state.incarnation, version)
                     self.gradient.hear(node, stamp, decode_resources(value), now)
+                elif key == Key.LEDGER_HEAD:
+                    self.outbox.emit(LedgerHeadTold(node, state.announcement.public_key, value))
             except DecodeError as error:
                 self.outbox.counters.drop(error.reason)
+
+    def _refused(self, relay: bytes, reason: str, now: float) -> None:
+        """Hold against a relay what no honest node passes on."""
+        self.anomalies.dropped(reason, now, relay if self.wire.authentic else None)
 
     def forget(self, node: bytes) -> None:
         """Drop what a node published that is gone."""

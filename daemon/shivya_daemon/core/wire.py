@@ -30,6 +30,14 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """One frame that a node sent under its own keys, and why it is dropped."""
+
+    sender: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Up:
     """A node proved itself at an address, and frames reach it from now on."""
 
@@ -72,6 +80,9 @@ WireEvent = Up | Alive | Down | Unreached
 class Wire(Protocol):
     """One way to carry frames; everything it sends goes through the node's outbox and its gate."""
 
+    authentic: bool
+    """Whether the sender of a frame is proved to be who it says, and not only to receive at its address."""
+
     def connect(
         self, address: Address, now: float, *, node: bytes | None = None, static: bytes | None = None
     ) -> None:
@@ -89,7 +100,7 @@ class Wire(Protocol):
     def answer(self, inbound: Inbound, frame: bytes, now: float) -> None:
         """Send an encoded frame to where `inbound` came from, proved or not."""
 
-    def receive(self, data: bytes, address: Address, now: float) -> Inbound | str | None:
+    def receive(self, data: bytes, address: Address, now: float) -> Inbound | Rejected | str | None:
         """Take a datagram: a frame, the reason why it is dropped, or None if the wire itself took it."""
 
     def forget(self, node: bytes) -> None:

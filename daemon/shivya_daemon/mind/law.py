@@ -52,6 +52,9 @@ class Law:
             self._params = Params(
                 gap=jnp.asarray(settings.gap),
                 slope_window=jnp.asarray(settings.slope_window),
+                drift=jnp.asarray(settings.drift),
+                drift_fade=jnp.asarray(settings.drift_fade),
+                drift_share=jnp.asarray(settings.drift_share),
                 tick_seconds=jnp.asarray(settings.tick_interval),
             )
 

@@ -28,13 +28,19 @@ LEAST_INTERVAL = 10.0
 """Seconds between any two lessons."""
 
 SHARE = 0.01
-"""Of one processor, on average: a lesson of 0.3 s is followed by 30 s without one."""
+"""Of one processor, on average: a lesson of 0.3 s is followed by 30 s without one. It may be granted less."""
 
 AFTER_FAILURE = 600.0
 """Seconds without a lesson after one that failed."""
 
 _BREATH = 0.02
 """Seconds between two compiled calls of a lesson."""
+
+_WORST = 1e9
+"""Of an error that is not finite, for comparison."""
+
+_HOLD = 0.1
+"""Seconds between two looks of a lesson that is granted nothing."""
 
 Study: TypeAlias = Callable[[Lesson, Callable[[], None]], Outcome]
 """Takes a lesson, and what to call between two compiled calls."""
@@ -79,12 +85,22 @@ class Learner:
         self._lesson: tuple[_Pupil, str, Future[tuple[Outcome, float]]] | None = None
         self._free = -math.inf
         self._swaps: dict[str, Programs] = {}
+        self._gains: dict[str, tuple[float, float]] = {}
+        self._share = SHARE
+        self._owed = 0.0
+        """Seconds of lessons that have yet to be made up for."""
+        self._advanced = -math.inf
 
-    def advance(self, verdicts: Mapping[str, Verdict], now: float) -> None:
+    def advance(self, verdicts: Mapping[str, Verdict], now: float, share: float = SHARE) -> None:
         """Remember a tick, end the lesson that is done, and begin the next one that is due.
 
-        Services without a verdict are forgotten, as the law forgets them.
+        Services without a verdict are forgotten, as the law forgets them. `share` of a processor is what
+        lessons may use from now on; at 0 the one under way waits.
         """
+        self._share = share
+        if self._owed > 0.0:
+            self._owed = max(0.0, self._owed - share * (now - self._advanced))
+        self._advanced = now
         self._pupils = {name: self._pupils.get(name) or _Pupil() for name in verdicts}
         for name, verdict in verdicts.items():
             pupil = self._pupils[name]
@@ -93,13 +109,18 @@ class Learner:
         if self._lesson is not None and self._lesson[2].done():
             self._conclude(*self._lesson, now)
             self._lesson = None
-        if self._lesson is None and now >= self._free:
+        if self._lesson is None and now >= self._free and not self._owed and share > 0.0:
             self._begin(now)
 
     def swaps(self) -> dict[str, Programs]:
         """Return the laws to be installed before the next tick, by service; each is returned once."""
-        swaps, self._swaps = self._swaps, {}
+        swaps, self._swaps, self._gains = self._swaps, {}, {}
         return swaps
+
+    def offer(self) -> tuple[float, float] | None:
+        """Return the error of the law that runs and of the one that is to be installed, as shares of that of
+        "as before", for the service with most to gain; None if there is nothing to install."""
+        return min(self._gains.values(), key=lambda pair: pair[1] / pair[0], default=None)
 
     def learned(self) -> dict[str, Learned]:
         """Return how the predictor of each service stands."""
@@ -133,6 +154,8 @@ class Learner:
             nonlocal rested
             began = self._clock()
             self._sleep(_BREATH)
+            while self._share <= 0.0:
+                self._sleep(_HOLD)
             rested += self._clock() - began
 
         began = self._clock()
@@ -144,10 +167,12 @@ class Learner:
             self._fail(pupil, name, error, now)
             return
         outcome, seconds = job.result()
-        self._free = now + max(LEAST_INTERVAL, seconds / SHARE)
+        self._free = now + LEAST_INTERVAL
+        self._owed += seconds
         if outcome.programs != pupil.running and self._pupils.get(name) is pupil:
             _log.info("service %s: the wait is foretold by %s", name, outcome.texts[0])
             self._swaps[name] = outcome.programs
+            self._gains[name] = _gain(outcome)
         pupil.due = now + INTERVAL
         pupil.running, pupil.populations = outcome.programs, outcome.populations
         learned = pupil.learned
@@ -164,3 +189,13 @@ class Learner:
         _log.warning("no law for service %s was searched", name, exc_info=error)
         pupil.due = self._free = now + AFTER_FAILURE
         pupil.learned = replace(pupil.learned, failed=pupil.learned.failed + 1)
+
+
+def _gain(outcome: Outcome) -> tuple[float, float]:
+    """Return (error before, error after) of the sense whose error falls most."""
+    pairs = [
+        (min(before, _WORST), min(after, _WORST))
+        for before, after in zip(outcome.before, outcome.ratios, strict=False)
+        if before > 0.0
+    ]
+    return min(pairs, key=lambda pair: pair[1] / pair[0], default=(1.0, 1.0))

@@ -71,3 +71,5 @@ class Outcome:
     """Laws given up because they had become worse than "as before"."""
     populations: tuple[Population, ...]
     """For the next lesson."""
+    before: tuple[float, ...] = ()
+    """As `ratios`, of the laws that ran until now."""

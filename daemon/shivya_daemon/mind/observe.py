@@ -14,7 +14,7 @@ from shivya_kernels.complex import Capacity, CapacityExceeded, SimplicialComplex
 from shivya_kernels.prefactor import prefactor
 from shivya_kernels.state import Observation
 
-UNKNOWN = -1.0  # of a remote conductance
+UNKNOWN = -1.0  # of a remote conductance, of net arrivals
 _Key = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
 
 
@@ -135,6 +135,12 @@ class Observer:
             "own_sent": per_vertex([v.own_sent for v in vertices]),
             "live": mask([v.age <= world.stale_after and v.service_rate > 0 for v in vertices]),
             "hop": per_vertex([v.hop for v in vertices]),
+            "overrun": per_vertex([v.overrun for v in vertices]),
+            "age": per_vertex([v.age for v in vertices]),
+            "net_arrivals": per_vertex(
+                [UNKNOWN if v.net_arrivals is None else v.net_arrivals for v in vertices], UNKNOWN
+            ),
+            "own_rate": per_vertex([v.own_rate for v in vertices]),
             "rtt": per_edge([k.rtt or 0.0 for k in links], 0.0),
             "bandwidth": per_edge([k.score for k in links], 1.0),
             "remote_conductance": per_edge(

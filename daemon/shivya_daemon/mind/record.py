@@ -22,7 +22,7 @@ from shivya_daemon.settings import LawSettings
 from shivya_daemon.verdict import Verdict
 from shivya_daemon.world import Link, Vertex, World
 
-FORMAT = 2
+FORMAT = 3
 MAX_BYTES = 1 << 30  # of lines before compression: some days of ticks; then recording ends
 _Host = tuple[float, float, float]
 

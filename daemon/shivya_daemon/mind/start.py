@@ -21,6 +21,7 @@ from shivya_daemon.settings import LawSettings
 from shivya_daemon.world import Vertex, World
 
 if TYPE_CHECKING:
+    from shivya_daemon.guard.arbiter import Engine
     from shivya_daemon.mind.law import Law
     from shivya_daemon.mind.learn import Learner, Study
 
@@ -51,6 +52,14 @@ def start_learner(own: bytes) -> Learner:
 
     executor = ThreadPoolExecutor(1, "learner", initializer=_step_back)
     return Learner(partial(_load_study, int.from_bytes(own[:4])), executor, time.monotonic, time.sleep)
+
+
+def start_guard() -> Engine:
+    """Return the guard's compiled part, compiled (or loaded from the cache)."""
+    from shivya_daemon.mind import beat
+
+    beat.rehearse()
+    return beat
 
 
 def _load_study(seed: int) -> Study:

@@ -85,13 +85,14 @@ def study(capacity: int, seed: int, lesson: Lesson, breathe: Breathe) -> Outcome
         running = [_row(stacked(lesson.running, capacity), sense) for sense in range(len(SENSES))]
         populations = lesson.populations or (population(_VARIABLES, capacity),) * LEARNED
         dice = np.random.default_rng((seed, lesson.number))
-        kept, ratios = list(populations), [1.0] * len(SENSES)
+        kept, ratios, past = list(populations), [1.0] * len(SENSES), [1.0] * len(SENSES)
         accepted = dropped = 0
         before = _row(stacked(AS_BEFORE, capacity), 0)
         for sense, history in enumerate(_cut(lesson.senses)):
             breathe()
             kept[sense], challenger = _challenge(history, populations[sense], dice, breathe)
             as_before, law = _judge(history, before), _judge(history, running[sense])
+            past[sense] = law.newest / as_before.newest if as_before.newest > 0.0 else 1.0
             if challenger.newest < (1.0 - MARGIN) * min(law.newest, as_before.newest):
                 accepted += 1
                 law = challenger
@@ -102,7 +103,7 @@ def study(capacity: int, seed: int, lesson: Lesson, breathe: Breathe) -> Outcome
             ratios[sense] = law.newest / as_before.newest if as_before.newest > 0.0 else 1.0
         programs = tuple(listed(program) for program in running)
         texts = tuple(text(program, names(SENSES)) for program in running)
-        return Outcome(programs, texts, tuple(ratios), accepted, dropped, tuple(kept))
+        return Outcome(programs, texts, tuple(ratios), accepted, dropped, tuple(kept), tuple(past))
 
 
 def rehearse(capacity: int) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from shivya_kernels.fleet.batch import rollout, simulate
 from shivya_kernels.fleet.laws import LAWS, Law, LocalView, Params
-from shivya_kernels.fleet.scenario import Outage, Scenario
+from shivya_kernels.fleet.scenario import Failure, Outage, Scenario
 from shivya_kernels.fleet.trace import FleetTrace
 from shivya_kernels.fleet.world import World, worlds
 
 __all__ = [
     "LAWS",
+    "Failure",
     "FleetTrace",
     "Law",
     "LocalView",

@@ -30,6 +30,8 @@ class Outcome(NamedTuple):
     tally: Int32[Array, "J"]
     series: Float[Array, "T B"]
     """Jobs held by each fleet at the end of each heartbeat period until the horizon."""
+    peaks: Float[Array, "T B"]
+    """Most jobs held by any one node then."""
     asks: Int32[Array, "B"]
     sent: Float[Array, "L"]
     received: Float[Array, "L"]
@@ -42,7 +44,7 @@ def run(world: World, law: Law, params: Params, sees: Omniscience, chunk: int) -
     world = jax.tree.map(jnp.asarray, world)
     shape = world.shape
     periods = -(-shape.horizon // shape.phases)
-    series = jnp.zeros((periods, shape.fleets), jnp.float32)
+    nothing = jnp.zeros((2, periods, shape.fleets), jnp.float32)
     state = st.initial(world, chunk, law.handover == "second_order", law.sight == "omniscient")
 
     def held(state: State) -> Array:
@@ -60,16 +62,20 @@ def run(world: World, law: Law, params: Params, sees: Omniscience, chunk: int) -
         state = jax.lax.fori_loop(
             0, shape.phases, lambda i, s: advance(world, law, params, sees, chunk, s, begin + i), state
         )
-        total = jnp.zeros(shape.fleets, jnp.float32).at[world.fleet].add(held(state), mode="drop")
-        return state, series.at[period].set(total, mode="drop"), period + 1
+        now, none = held(state), jnp.zeros(shape.fleets, jnp.int32)
+        total = none.at[world.fleet].add(now, mode="drop")
+        most = none.at[world.fleet].max(now, mode="drop")
+        both = jnp.stack([total, most]).astype(jnp.float32)
+        return state, series.at[:, period].set(both, mode="drop"), period + 1
 
-    start = (state, series, jnp.int32(0))
+    start = (state, nothing, jnp.int32(0))
     state, series, period = jax.lax.while_loop(going, one_period, start)
     asks = jnp.zeros(shape.fleets, jnp.int32).at[world.fleet].add(state.asks, mode="drop")
     return Outcome(
         state.jobs.done,
         state.jobs.tally,
-        series,
+        series[0],
+        series[1],
         asks,
         state.traffic.sent,
         state.traffic.received,

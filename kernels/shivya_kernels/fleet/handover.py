@@ -205,7 +205,8 @@ def _outflow(
 def ask(world: World, law: Law, params: Params, state: State, step: Array, chunk: int) -> State:
     """Idle nodes ask the neighbour that has most to wait for, as far as they know."""
     shape = world.shape
-    idle = (state.servers.job == shape.jobs).any(axis=1) & (state.ask_at <= step)
+    busy = (state.servers.job != shape.jobs).sum(axis=1, dtype=jnp.int32)
+    idle = (busy < world.servers) & (state.ask_at <= step)
     idle &= world.fleet < shape.fleets
     if shape.crash:
         idle &= ~views.within(world.down, step * shape.step)

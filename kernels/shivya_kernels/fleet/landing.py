@@ -197,6 +197,7 @@ def _start(
     if shape.servers > 1:
         # One that has started and finished within this step is free again; a queue would come first.
         idle |= (free <= now) & (state.queues.ends[node, 0] == 0)[:, None]
+        idle &= jnp.arange(shape.servers, dtype=jnp.int32) < world.servers[node][:, None]
     which = jnp.argmin(jnp.where(idle, free, st.NEVER), axis=1).astype(jnp.int32)
     starts = present & idle.any(axis=1)
     since = jnp.take_along_axis(free, which[:, None], axis=1)[:, 0]
@@ -247,10 +248,10 @@ def _by_map(
     places = jnp.arange(shape.places, dtype=jnp.int32)
     ends = state.queues.ends
     all_of = views.here(world, params, state, places, ends, step * shape.step)
-    queue = jnp.maximum(all_of.held + inbound + 1 - shape.servers, 0)
-    idle = all_of.held < shape.servers
+    queue = jnp.maximum(all_of.held + inbound + 1 - world.servers, 0)
+    idle = all_of.held < world.servers
     behind = jnp.where(idle, queue / all_of.rate, all_of.residual + (ends[:, 0] + inbound) / all_of.rate)
-    wait = behind + shape.servers / all_of.rate
+    wait = behind + world.servers / all_of.rate
     hop = jnp.float32(shape.hop * shape.step / 1e6)
     member = sees.member[node]
     cost = wait[member] + hop * sees.distance[broken, node]

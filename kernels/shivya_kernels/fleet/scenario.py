@@ -24,6 +24,20 @@ class Outage:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Nodes that are cut off for good at a time, in seconds, and whose clients turn elsewhere.
+
+    From then on a job sent to them comes back, and their arrivals come to their surviving neighbours, each to
+    any of them (to any survivor, where no neighbour survives). Clients also try again what was lost: as many
+    jobs as the scenario's backlog has there.
+    """
+
+    nodes: tuple[int, ...]
+    """By number; none at all is allowed, and compiles the same program."""
+    at: float
+
+
+@dataclass(frozen=True)
 class Scenario:
     """The world of an ensemble; times in seconds, rates in jobs per second. Hashable.
 
@@ -40,7 +54,10 @@ class Scenario:
     """Service rates that nodes draw theirs from; that of all of a node's servers together."""
     shares: tuple[float, ...] | None = (0.4, 0.4, 0.2)
     """How often each rate is drawn; None: node i has rates[i]."""
-    servers: int = 1
+    rate_spread: tuple[float, ...] | None = None
+    """How well rates per node are known: relative standard deviations of the true ones, drawn per fleet."""
+    servers: int | tuple[int, ...] = 1
+    """Jobs that a node serves at a time, each with its share of the rate; of all nodes, or one per node."""
     sizes: Sizes = "exponential"
     size_variation: float = 10.0
     """Squared coefficient of variation of lognormal sizes; the mean size is 1."""
@@ -58,6 +75,12 @@ class Scenario:
     calm_seconds: float = 6.0
     hotspot: float = 0.05
     """Share of all arrivals that one node gets; 0: all nodes alike."""
+    arrival_rates: tuple[float, ...] | None = None
+    """Mean arrivals from outside at each node instead of `load` and `hotspot`."""
+    arrival_spread: tuple[float, ...] | None = None
+    """How well these are known: relative standard deviation of each, drawn per fleet (gamma)."""
+    backlog: tuple[int, ...] | None = None
+    """Jobs that each node holds at time 0, those in service included."""
     arrivals: tuple[tuple[int, float, float], ...] | None = None
     """A recorded trace of (node, time, size) instead of random arrivals."""
 
@@ -82,6 +105,7 @@ class Scenario:
     partition: tuple[float, float] | None = None
     """From when until when the two halves of the square (of the node numbers, if edges are given) are cut
     off from each other. A job sent over a cut link comes back after two hops' time."""
+    failure: Failure | None = None
 
     step: float = 0.005
     drain: float = 600.0
@@ -89,7 +113,7 @@ class Scenario:
 
     def __post_init__(self) -> None:
         """Reject what cannot be simulated. Raises ValueError, naming the field."""
-        positive = ("nodes", "servers", "load", "seconds", "hop", "latency", "heartbeat", "step", "ttl")
+        positive = ("nodes", "load", "seconds", "hop", "latency", "heartbeat", "step", "ttl")
         for name in (*positive, "misstatement", "size_variation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
@@ -106,10 +130,32 @@ class Scenario:
         wanted = self.nodes if self.shares is None else len(self.shares)
         if len(self.rates) != wanted:
             raise ValueError(f"rates has {len(self.rates)} entries, needs {wanted}")
-        if self.crash is not None and self.partition is not None:
-            raise ValueError("crash and partition cannot be combined: simulate one after the other")
+        self._check_nodes()
+        if sum(fault is not None for fault in (self.crash, self.partition, self.failure)) > 1:
+            raise ValueError("crash, partition and failure cannot be combined: simulate one after the other")
         if self.end > 2000:
             raise ValueError("warm_up + seconds + drain must stay below 2000 s (32-bit microseconds)")
+
+    def _check_nodes(self) -> None:
+        """Reject what is given per node and does not fit the nodes."""
+        bounds = {"arrival_rates": 0, "arrival_spread": 0, "rate_spread": 0, "backlog": 0, "servers": 1}
+        for name, least in bounds.items():
+            values = getattr(self, name)
+            given = values if isinstance(values, tuple) else () if values is None else (values,) * self.nodes
+            if isinstance(values, tuple) and len(values) != self.nodes:
+                raise ValueError(f"{name} has {len(values)} entries, there are {self.nodes} nodes")
+            if not all(math.isfinite(value) and value >= least for value in given):
+                raise ValueError(f"{name} must be {least} or more at every node")
+        if self.arrivals is not None and (self.arrival_rates or self.backlog or self.failure):
+            raise ValueError("arrivals that are recorded leave no room for arrival_rates, backlog or failure")
+        if self.arrival_spread is not None and self.arrival_rates is None:
+            raise ValueError("arrival_spread says how well arrival_rates are known; give those, too")
+        if self.rate_spread is not None and self.shares is not None:
+            raise ValueError("rate_spread says how well rates per node are known; give those, without shares")
+        if self.failure is not None:
+            failed = set(self.failure.nodes)
+            if not failed <= set(range(self.nodes)) or len(failed) >= self.nodes:
+                raise ValueError(f"failure names nodes outside 0..{self.nodes - 1}, or all of them")
 
     @property
     def horizon(self) -> float:

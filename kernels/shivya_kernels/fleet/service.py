@@ -74,7 +74,7 @@ def _serve_earliest(world: World, state: State, now: Array, up: Array) -> State:
 def service_time(world: World, node: Array, job: Array, start: Array) -> Array:
     """Microseconds that a job takes at a node if it starts at that time; at least 1."""
     shape = world.shape
-    spent = world.size.at[job].get(mode="clip") * shape.servers / world.rate[node]
+    spent = world.size.at[job].get(mode="clip") * world.servers[node] / world.rate[node]
     if shape.slow:
         slow = views.within(world.slow[:, node], start)
         spent = spent * jnp.where(slow, world.factor[node], 1)

@@ -42,6 +42,8 @@ class FleetTrace:
     """Requests for jobs by idle nodes."""
     held: Float[Array, "T B"]
     """Jobs in the nodes of each fleet, over time."""
+    peak: Float[Array, "T B"]
+    """Most jobs in any one of its nodes."""
     sent: Float[Array, "L"]
     """Per link, jobs that its sender counts as sent; at the same index those that its receiver counts."""
     received: Float[Array, "L"]
@@ -111,6 +113,7 @@ def trace_of(world: World, outcome: Any) -> FleetTrace:
         heartbeats=jnp.full(shape.fleets, shape.nodes, jnp.int32) * (outcome.steps // shape.phases),
         requests=outcome.asks,
         held=outcome.series,
+        peak=outcome.peaks,
         sent=outcome.sent,
         received=jnp.where(jnp.asarray(world.linked).reshape(-1), outcome.received[back], 0),
         seconds=outcome.steps * (shape.step / MICROSECONDS),

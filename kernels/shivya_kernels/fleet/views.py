@@ -72,13 +72,14 @@ def here(
     world: World, params: Params, state: State, node: Int32[Array, "K"], ends: Int32[Array, "K 4"], now: Array
 ) -> Here:
     """The own state of nodes; `ends` are the rows of their queues."""
-    slots = world.shape.servers
+    slots = world.servers[node]
     running = state.servers.job[node] != world.shape.jobs
     rate = state.meters.rate[node]
     elapsed = seconds(now - state.servers.begun[node])
     busy = running.sum(axis=1, dtype=jnp.int32)
     full = busy == slots
-    rest = flow.residual_time(elapsed, rate[:, None] / slots, params.kappa).mean(axis=1) / slots
+    each = flow.residual_time(elapsed, (rate / slots)[:, None], params.kappa)
+    rest = jnp.where(running, each, 0).sum(axis=1) / slots**2
     residual = jnp.where(full, rest, 0.0)
     waiting = ends[:, 0]
     own = jnp.where(full, residual + (waiting + slots) / rate, slots / rate)
@@ -114,7 +115,7 @@ def look(
     key = world.key[node]
     out = state.traffic.sent.reshape(-1, d)[node] - record[:, st.COUNTED]
     return LocalView(
-        own=me.residual + (ahead + shape.servers) / me.rate,
+        own=me.residual + (ahead + world.servers[node]) / me.rate,
         ahead=ahead,
         waiting=me.waiting,
         held=me.held,
@@ -202,7 +203,7 @@ def publish(world: World, law: Law, params: Params, state: State, step: Array) -
 
     keep = jnp.exp(-period / jnp.asarray(params.rate_seconds, jnp.float32))
     finished, busy = cut(meters.finished) * keep, cut(meters.busy) * keep
-    rate = flow.measured_rate(finished, busy / shape.servers, cut(world.nominal), params.prior_jobs)
+    rate = flow.measured_rate(finished, busy / cut(world.servers), cut(world.nominal), params.prior_jobs)
     keep = jnp.exp(-period / jnp.asarray(params.drift_seconds, jnp.float32))
     net = cut(meters.net) * keep
     meters = meters._replace(
@@ -221,7 +222,7 @@ def publish(world: World, law: Law, params: Params, state: State, step: Array) -
             me.rate,
             # The next job raises the wait unless a server stays free beside it.
             (me.held + 1).astype(jnp.float32),
-            jnp.full_like(me.own, shape.servers),
+            world.servers[node].astype(me.own.dtype),
             view.potential,
             view.slope,
             view.out * params.own_sent,

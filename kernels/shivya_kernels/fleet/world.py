@@ -7,6 +7,7 @@ table in order of birth. Places and jobs beyond those in use are padding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,9 +16,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from shivya_kernels.fleet import graph
-from shivya_kernels.fleet.arrivals import Arrivals, draw_arrivals
-from shivya_kernels.fleet.scenario import MICROSECONDS, Outage, Scenario
+from shivya_kernels.fleet.draw import Fleet
+from shivya_kernels.fleet.scenario import MICROSECONDS, Scenario
 
 _SAMPLES = 8
 """Fleets that are drawn to see how much room a scenario needs."""
@@ -44,6 +44,7 @@ class Shape:
     burst: int
     """Most arrivals in one step."""
     servers: int
+    """C: most servers of a place."""
     horizon: int
     """Steps in which jobs arrive."""
     end: int
@@ -89,6 +90,8 @@ class World:
     """[M] uint32: what its random draws are hashed from."""
     rate: Any
     """[M] true service rate, jobs/s, all servers together; 1 for padding."""
+    servers: Any
+    """[M] jobs that it serves at a time; 1 for padding."""
     nominal: Any
     """[M] the rate it was configured with."""
     neighbour: Any
@@ -141,7 +144,7 @@ def worlds(scenario: Scenario, seeds: Sequence[int], room: Shape | None = None) 
     `room` asks for arrays of that shape. Raises ValueError where they do not hold the fleets, and where the
     scenario's own graph or trace does not fit it.
     """
-    fleets = [_Fleet(scenario, int(seed)) for seed in seeds]
+    fleets = [Fleet(scenario, int(seed)) for seed in seeds]
     return _lay_out(scenario, fleets, room)
 
 
@@ -159,50 +162,6 @@ def roomy(scenario: Scenario) -> Shape:
     )
 
 
-class _Fleet:
-    """One fleet, before it is laid out among others."""
-
-    def __init__(self, scenario: Scenario, seed: int) -> None:
-        rng, jobs, machines = (np.random.default_rng([seed, stream]) for stream in range(3))
-        n = scenario.nodes
-        self.seed = seed
-        if scenario.edges is None:
-            points, edges = graph.random_geometric(rng, n, scenario.mean_degree)
-            self.side = points[:, 0] < np.median(points[:, 0])
-        else:
-            edges, self.side = list(scenario.edges), np.arange(n) < n // 2
-        self.links = graph.links(n, edges)
-        rates = np.array(scenario.rates)
-        self.rate = rates if scenario.shares is None else machines.choice(rates, n, p=scenario.shares)
-        self.nominal = self.rate * scenario.misstatement ** machines.choice([-1.0, 1.0], n)
-        phases = scenario.steps(scenario.heartbeat)
-        self.phase = ((machines.permutation(n) + machines.integers(phases)) % phases).astype(np.int32)
-        self.near = graph.near(self.links, self.phase, phases, scenario.steps(scenario.latency))
-        self.arrivals: Arrivals = draw_arrivals(scenario, jobs, self.rate)
-        self.busiest = int(np.argmax(self.arrivals.intensity / self.rate))
-
-    def node(self, outage: Outage) -> int:
-        """The node that an outage means."""
-        return self.busiest if outage.node == "busiest" else outage.node
-
-    def operators(self, scenario: Scenario) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """[2, N, 1 + D + N2] who is known and [2, N, D, 1 + D + N2] flows: whole, and while broken."""
-        own, ends = np.arange(scenario.nodes, dtype=np.int32)[:, None], self.links.neighbour
-        members = np.concatenate([own, ends, self.near.member], axis=1, dtype=np.int32)
-        there = members >= 0
-        whole = graph.flow_operator(self.links, members, there, ends >= 0)
-        if scenario.crash is None and scenario.partition is None:
-            return np.stack([there, there]), np.stack([whole, whole])
-        dead = np.zeros(scenario.nodes, bool)
-        if scenario.crash is not None:
-            dead[self.node(scenario.crash)] = True
-        side = self.side if scenario.partition is not None else np.zeros(scenario.nodes, bool)
-        alive = there & ~dead[members] & (side[members] == side[:, None])
-        carries = (ends >= 0) & ~dead[ends] & ~dead[:, None] & (side[ends] == side[:, None])
-        broken = graph.flow_operator(self.links, members, alive, carries)
-        return np.stack([there, alive]), np.stack([whole, broken])
-
-
 def _up(count: int, unit: int) -> int:
     """The next multiple, so that like batches share one compiled program."""
     return max(-(-count // unit), 1) * unit
@@ -218,7 +177,7 @@ def _fit(needed: int, unit: int, room: Shape | None, field: str) -> int:
     return there
 
 
-def _lay_out(scenario: Scenario, fleets: list[_Fleet], room: Shape | None) -> World:
+def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> World:
     n, phases, count = scenario.nodes, scenario.steps(scenario.heartbeat), len(fleets)
     filled = np.zeros(phases, np.int64)
     place = np.zeros((count, n), np.int32)
@@ -241,6 +200,7 @@ def _lay_out(scenario: Scenario, fleets: list[_Fleet], room: Shape | None) -> Wo
         "key": np.zeros(m, np.uint32),
         "rate": np.ones(m, np.float32),
         "nominal": np.ones(m, np.float32),
+        "servers": np.ones(m, np.int32),
         "neighbour": np.zeros((m, degree), np.int32),
         "linked": np.zeros((m, degree), bool),
         "back": np.zeros((m, degree), np.int32),
@@ -258,7 +218,7 @@ def _lay_out(scenario: Scenario, fleets: list[_Fleet], room: Shape | None) -> Wo
         at, width, two = place[b], f.links.neighbour.shape[1], f.near.member.shape[1]
         out["fleet"][at], out["name"][at], out["side"][at] = b, np.arange(n), f.side
         out["key"][at] = np.random.default_rng([f.seed, 3]).integers(2**32, size=n, dtype=np.uint32)
-        out["rate"][at], out["nominal"][at] = f.rate, f.nominal
+        out["rate"][at], out["nominal"][at], out["servers"][at] = f.rate, f.nominal, f.servers
         there = f.links.neighbour >= 0
         ends = np.where(there, at[f.links.neighbour], 0)
         out["neighbour"][at, :width], out["linked"][at, :width] = ends, there
@@ -283,6 +243,7 @@ def _lay_out(scenario: Scenario, fleets: list[_Fleet], room: Shape | None) -> Wo
     for phase, receivers in enumerate(hears):
         heard[phase, : len(receivers)] = receivers
     jobs, burst = _jobs(scenario, fleets, place, room)
+    window = _cut(scenario)
     shape = Shape(
         fleets=count,
         phases=phases,
@@ -292,7 +253,7 @@ def _lay_out(scenario: Scenario, fleets: list[_Fleet], room: Shape | None) -> Wo
         listeners=listeners,
         jobs=len(jobs["born"]),
         burst=burst,
-        servers=scenario.servers,
+        servers=int(np.max(scenario.servers)),
         horizon=scenario.steps(scenario.horizon),
         end=scenario.steps(scenario.end),
         hop=scenario.steps(scenario.hop),
@@ -304,17 +265,16 @@ def _lay_out(scenario: Scenario, fleets: list[_Fleet], room: Shape | None) -> Wo
         step=round(scenario.step * MICROSECONDS),
         crash=scenario.crash is not None,
         slow=scenario.slow is not None,
-        cut=scenario.partition is not None,
+        cut=window is not None,
         loss=scenario.loss > 0,
     )
-    cut = scenario.partition
     return World(
         shape=shape,
         scenario=scenario,
         seeds=tuple(f.seed for f in fleets),
         hears=heard,
         broken=_broken(scenario),
-        cut=np.full(2, NEVER, np.int32) if cut is None else _microseconds(list(cut)),
+        cut=np.full(2, NEVER, np.int32) if window is None else _microseconds(list(window)),
         loss=np.float32(scenario.loss),
         expiry=np.int32(scenario.steps(scenario.ttl + scenario.extra_age)),
         **{**out, "back": out["back"].reshape(-1)},
@@ -323,23 +283,30 @@ def _lay_out(scenario: Scenario, fleets: list[_Fleet], room: Shape | None) -> Wo
 
 
 def _microseconds(seconds: list[float]) -> NDArray[np.int32]:
-    return np.round(np.array(seconds) * MICROSECONDS).astype(np.int32)
+    times: NDArray[np.int32] = np.round(np.minimum(np.array(seconds) * MICROSECONDS, NEVER)).astype(np.int32)
+    return times
+
+
+def _cut(scenario: Scenario) -> tuple[float, float] | None:
+    """From when until when links are cut, if they ever are; a failure is for good."""
+    return scenario.partition if scenario.failure is None else (scenario.failure.at, math.inf)
 
 
 def _broken(scenario: Scenario) -> NDArray[np.int32]:
     """The steps in which nodes know of the one crash or cut: from the expiry of what they heard before."""
     windows = [(o.start, o.end) for o in (scenario.crash,) if o is not None]
-    windows += [scenario.partition] if scenario.partition is not None else []
+    windows += [window for window in (_cut(scenario),) if window is not None]
     if not windows:
         return np.full(2, NEVER, np.int32)
     start, end = windows[0]
     late = scenario.ttl + scenario.extra_age
     heard = scenario.heartbeat + scenario.latency + scenario.extra_age
-    return np.array([scenario.steps(start + late), scenario.steps(end + heard)], np.int32)
+    last = NEVER if math.isinf(end) else scenario.steps(end + heard)
+    return np.array([scenario.steps(start + late), last], np.int32)
 
 
 def _jobs(
-    scenario: Scenario, fleets: list[_Fleet], place: NDArray[np.int32], room: Shape | None
+    scenario: Scenario, fleets: list[Fleet], place: NDArray[np.int32], room: Shape | None
 ) -> tuple[dict[str, NDArray[Any]], int]:
     born = np.concatenate([f.arrivals.time for f in fleets])
     owner = np.repeat(np.arange(len(fleets), dtype=np.int32), [len(f.arrivals.time) for f in fleets])

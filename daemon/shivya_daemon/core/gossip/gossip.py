@@ -58,8 +58,10 @@ class Gossip:
         profile: Profile | None = None,
         announcements: Announcements | None = None,
         counters: Counters | None = None,
+        refused: Callable[[bytes, str, float], None] = lambda relay, reason, now: None,
     ) -> None:
         self._settings = settings
+        self._refused = refused
         self._entropy = entropy
         self.counters = Counters() if counters is None else counters
         self._own = Own(identity, settings, incarnation, profile or Profile())
@@ -199,6 +201,7 @@ class Gossip:
             reason = self._take(delta, node, now)
             if reason is not None:
                 self.counters.drop(reason)
+                self._refused(node, reason, now)
         better, unknown, wants = self._compare(message.entries, now)
         room = self._settings.message_bytes - HEAD_BYTES
         room -= FINGERPRINT_BYTES * len(unknown) + WANT_BYTES * len(wants)

@@ -134,13 +134,20 @@ class Links:
         for link in self._book.established.values():
             link.heard_at = max(link.heard_at, now - self._settings.quiet_after)
 
-    def block(self, node: bytes, now: float) -> None:
-        """Neither hear nor speak to a node; raises `ValueError` when too many are blocked."""
+    def block(self, node: bytes, now: float) -> bytes | None:
+        """Neither hear nor speak to a node; raises `ValueError` when too many are blocked.
+
+        Returns the last payload for it, which ends what there is between the two; None if there is nothing.
+        """
         blocked, limit = self._book.blocked, self._settings.max_blocked
         if len(blocked) >= limit and node not in blocked:
             raise ValueError(f"at most {limit} nodes can be blocked; unblock some first")
         blocked.add(node)
+        agreement = self._book.agreements.get(node)
         self._end(node, "blocked", now)
+        if agreement is None:
+            return None
+        return encode_payload(Close(self._book.stance.head(agreement.id), Closing.SILENT))
 
     def unblock(self, node: bytes) -> None:
         """Open the gate again."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.errors import DecodeError
 from shivya_daemon.core.identity import Identity
+from shivya_daemon.core.limits import KeyedLimit
 from shivya_daemon.core.secure.admission import Admission
 from shivya_daemon.core.secure.answering import Answerer, Waiting
 from shivya_daemon.core.secure.credentials import Credentials
@@ -63,6 +64,8 @@ class Sessions:
         self._dialer = Dialer(self._credentials, self._stamps, self._indices, entropy, settings, self._send)
         self._answerer = Answerer(self._credentials, self._indices, settings)
         self._peers = Peers(self._indices, settings)
+        rate = settings.failure_rate
+        self._failures = KeyedLimit(rate, 2 * rate, settings.max_failing)
         self._owed: dict[bytes, float] = {}  # peers that wait for an answer, and when to give an empty one
         self._datagrams: deque[tuple[bytes, Address]] = deque()
         self._events: deque[Event] = deque()
@@ -195,6 +198,18 @@ class Sessions:
 
     def _open(self, data: bytes, address: Address, now: float) -> Opened | str | None:
         owner = self._indices.get(int.from_bytes(data[1:5], "big"))
+        known = self._peers.get(owner.node) if isinstance(owner, Session) else None
+        # Anybody can write a peer's address on a datagram: at its own, a peer is always heard.
+        if known is not None and known.address == address:
+            return self._unseal(owner, data, address, now)
+        if self._failures.spent(address, now):
+            return "rate_limited"
+        opened = self._unseal(owner, data, address, now)
+        if isinstance(opened, str):
+            self._failures.allow(address, now)
+        return opened
+
+    def _unseal(self, owner: object, data: bytes, address: Address, now: float) -> Opened | str | None:
         if isinstance(owner, Session):
             opening = owner.open(data, now)
             if isinstance(opening, str):

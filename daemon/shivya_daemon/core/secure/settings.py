@@ -48,5 +48,9 @@ class SecureSettings:
     calm_rate: float = 100.0
     """Initiations taken from all addresses together before cookies are asked for."""
     calm_burst: float = 200.0
+    failure_rate: float = 100.0
+    """Transport frames that do not open, taken from one address where no peer is; twice that in a burst."""
+    max_failing: int = 64
+    """Such addresses remembered. Whoever invents more of them is not slowed down, nor given memory."""
     cookie_lifetime: float = 120.0
     """Age at which the secret behind the cookies changes; the one before is still accepted."""

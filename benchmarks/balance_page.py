@@ -1,0 +1,125 @@
+"""Puts what `bench_fleet` and `bench_balance` measured into the marked places of docs/balance.md."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from timing import RESULTS, ROOT, Row
+
+PAGE = ROOT / "docs" / "balance.md"
+COMPARED = ("sed", "sedAll", "shivya", "oracle")
+
+
+def main() -> None:
+    if all((RESULTS / f"{name}.json").exists() for name in ("fleet", "balance")):
+        fleet, balance = (
+            json.loads((RESULTS / f"{name}.json").read_text())["rows"] for name in ("fleet", "balance")
+        )
+        PAGE.write_text(filled(PAGE.read_text(), tables(fleet, balance)))
+
+
+def filled(page: str, found: dict[str, list[str]]) -> str:
+    """Return the page with each table between its marks; raises KeyError for a mark without a table."""
+
+    def put(match: re.Match[str]) -> str:
+        return "\n".join([match[1], *found[match[2]], match[3]])
+
+    return re.sub(r"(<!-- begin (\w+) -->)\n.*?(<!-- end \2 -->)", put, page, flags=re.DOTALL)
+
+
+def tables(fleet: Sequence[Row], balance: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the tables by name; `fleet` and `balance` are the rows of the two benchmarks."""
+    by_regime: dict[str, dict[str, Row]] = {}
+    for row in fleet:
+        if row["what"] in ("laws", "regimes") and row["law"] in COMPARED:
+            by_regime.setdefault(row["regime"], {})[row["law"]] = row
+    heap = [(row["law"], _seconds(row["p99_ms"])) for row in balance if row["axis"] == "heap"]
+    return {
+        "regimes": _regimes(by_regime),
+        "heap": _table(("law", "seconds"), heap),
+        **{axis: _axis(axis, balance) for axis in ("load", "age", "loss")},
+        **{what: _laws([row for row in fleet if row["what"] == what]) for what in ("laws", "ablation")},
+    }
+
+
+def _regimes(regimes: dict[str, dict[str, Row]]) -> list[str]:
+    heads = ("regime", "sed, ms / moves", "sedAll", "**shivya**", "oracle", "mean of shivya beside sed")
+    return _table(
+        heads,
+        [
+            (
+                regime,
+                f"{_ms(laws['sed']['p99_ms'])} / {laws['sed']['moves']:.2f}",
+                *(f"{_ratio(laws[name])} / {laws[name]['moves']:.2f}" for name in COMPARED[1:]),
+                f"{laws['shivya']['mean_ratio']:.2f}",
+            )
+            for regime, laws in regimes.items()
+        ],
+    )
+
+
+def _axis(axis: str, rows: Sequence[Row]) -> list[str]:
+    heads = (axis, "law", "mean, ms", "p50", "p99 (95 %)", "p99.9", "p99 beside sed", "moves per job")
+    return _table(
+        heads,
+        [
+            (
+                f"{row['value']:g}",
+                row["law"],
+                _ms(row["mean_ms"]),
+                _ms(row["p50_ms"]),
+                f"{_ms(row['p99_ms'])} ({_ms(row['p99_low'])} - {_ms(row['p99_high'])})",
+                _ms(row["p999_ms"]),
+                _ratio(row),
+                f"{row['moves']:.2f}",
+            )
+            for row in rows
+            if row["axis"] == axis
+        ],
+    )
+
+
+def _laws(rows: Sequence[Row]) -> list[str]:
+    heads = ("law", "p99, ms", "p99 beside sed", "mean beside sed", "p99.9 beside sed", "moves per job")
+    return _table(
+        heads,
+        [
+            (
+                row["law"],
+                _ms(row["p99_ms"]),
+                _ratio(row),
+                f"{row['mean_ratio']:.2f}",
+                f"{row['p999_ratio']:.2f}",
+                f"{row['moves']:.2f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _ratio(row: Row) -> str:
+    value, low, high = row["ratio"], row["low"], row["high"]
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.2f}" if high - low < 1e-9 else f"{value:.2f} ({low:.2f} - {high:.2f})"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if math.isfinite(value) else "-"
+
+
+def _seconds(milliseconds: float | None) -> str:
+    return "never" if milliseconds is None else f"{milliseconds / 1e3:.1f}"
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> list[str]:
+    rows = (heads, ("---",) * len(heads), *lines)
+    return [f"| {' | '.join(map(str, cells))} |" for cells in rows]
+
+
+if __name__ == "__main__":
+    main()

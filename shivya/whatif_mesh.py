@@ -1,0 +1,272 @@
+"""A live mesh as one of its nodes knows it, and what is asked about it: names, rates, bursts, overload.
+
+Standard library only: everything that can be wrong with a question is told before JAX is imported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shivya.errors import CommandError, ExitCode
+
+BURST_SECONDS, CALM_SECONDS = 2.0, 6.0
+"""Mean lengths of bursts and of the calm between them. Assumed: a minute is too short to measure them."""
+_SHARE = BURST_SECONDS / (BURST_SECONDS + CALM_SECONDS)
+_MEMORY = 1 / (1 / BURST_SECONDS + 1 / CALM_SECONDS)
+"""Seconds over which the intensity of arrivals forgets itself."""
+_WINDOW = 3
+"""Seconds of a count from which bursts are measured."""
+_LEAST_WINDOWS = 5
+_STRONGEST = 1.0 / _SHARE * 0.95
+"""Least gap between a burst and the calm that leaves the calm some arrivals, in mean intensities."""
+_GUESSED_SPREAD = 0.5
+"""How well an arrival rate is known that nobody counted."""
+_SHORT_ID = 8
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node whose load is known. Rates in jobs per second, means of the last minute where there is one."""
+
+    id: str
+    name: str
+    queue: int
+    servers: int
+    service_rate: float
+    arrival_rate: float
+    """From outside: what applications hand in, not what neighbours pass on."""
+    counts: tuple[float, ...]
+    """Arrivals in each second of the last minute; none where they are not told."""
+    seconds: float
+    """How long it has been watched."""
+    estimated: bool
+    """Two links away: its arrivals are not told, and follow from its queue."""
+    held: float
+    """Mean number of jobs in the last minute."""
+
+    @property
+    def label(self) -> str:
+        """Its name, or the first digits of its id."""
+        return self.name or self.id[:_SHORT_ID]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """What one node knows; links join indices of `nodes`."""
+
+    service: str
+    nodes: tuple[Node, ...]
+    """The node asked comes first."""
+    links: tuple[tuple[int, int], ...]
+    rtt: float | None
+    """Median round-trip time of the links of the node asked, seconds."""
+    law: Mapping[str, float]
+    """Numbers of the law that the daemon follows."""
+    unknown: tuple[tuple[str, str], ...]
+    """Label of each node that is left out, and why."""
+
+    def neighbours(self, node: int) -> list[int]:
+        """Return who is linked with a node."""
+        return [b if a == node else a for a, b in self.links if node in (a, b)]
+
+
+def read(document: Mapping[str, Any]) -> Mesh:
+    """Read the answer to KNOWN. Raises `CommandError` for a daemon of another version."""
+    try:
+        return _read(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CommandError(
+            ExitCode.FAILED,
+            f"the daemon is of another version: what it knows lacks {error}; start it again with this one",
+        ) from None
+
+
+def _read(document: Mapping[str, Any]) -> Mesh:
+    working = [row for row in document["nodes"] if row["service_rate"] > 0]
+    idle = [row for row in document["nodes"] if not row["service_rate"] > 0]
+    index = {row["id"]: i for i, row in enumerate(working)}
+    links, inflow, measured = [], [0.0] * len(working), []
+    for link in document["links"]:
+        if link["from"] in index and link["to"] in index:
+            a, b = index[link["from"]], index[link["to"]]
+            links.append((min(a, b), max(a, b)))
+            inflow[a] -= link["traffic"]
+            inflow[b] += link["traffic"]
+            measured += [] if link["rtt_seconds"] is None else [link["rtt_seconds"]]
+    unknown = [(_label(row), str(row["why"])) for row in document["unknown"]]
+    unknown += [(_label(row), "it drains, and takes no work") for row in idle]
+    return Mesh(
+        service=str(document["service"]),
+        nodes=tuple(_node(row, inflow[i]) for i, row in enumerate(working)),
+        links=tuple(sorted(links)),
+        rtt=sorted(measured)[len(measured) // 2] if measured else None,
+        law={key: float(value) for key, value in document["law"].items()},
+        unknown=tuple(unknown),
+    )
+
+
+def _node(row: Mapping[str, Any], inflow: float) -> Node:
+    past = row["past"] or {"seconds": 0.0, "queue": row["queue"], "service_rate": 0.0, "counts": ()}
+    counts, seconds = tuple(map(float, past["counts"])), float(past["seconds"])
+    rate = float(past["service_rate"]) or float(row["service_rate"])
+    estimated = row["arrival_rate"] is None
+    if estimated:
+        # A single server that holds L jobs on average is busy L / (1 + L) of the time.
+        busy = past["queue"] / (1 + past["queue"])
+        arrivals = min(max(rate * busy - inflow, 0.0), rate)
+    else:
+        counted = bool(counts) and seconds > 0
+        arrivals = max(math.fsum(counts), 0.0) / seconds if counted else float(row["arrival_rate"])
+    return Node(
+        id=str(row["id"]),
+        name=str(row["name"]),
+        queue=int(row["queue"]),
+        servers=int(row["servers"]),
+        service_rate=rate,
+        arrival_rate=arrivals,
+        counts=counts,
+        seconds=seconds,
+        estimated=estimated,
+        held=float(past["queue"]),
+    )
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    return str(row["name"]) or str(row["id"])[:_SHORT_ID]
+
+
+def find(mesh: Mesh, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the nodes that names or ids mean, in order. Raises `CommandError` for what cannot be asked."""
+    found: list[int] = []
+    for name in names:
+        matches = [i for i, node in enumerate(mesh.nodes) if _means(name, node.name, node.id)]
+        if len(matches) > 1:
+            raise CommandError(ExitCode.USAGE, f"--fail {name}: several nodes have that name; give an id")
+        if not matches:
+            raise CommandError(ExitCode.USAGE, f"--fail {name}: {_why_not(mesh, name)}")
+        found += matches
+    chosen = tuple(dict.fromkeys(found))
+    if len(chosen) == len(mesh.nodes):
+        raise CommandError(ExitCode.USAGE, "--fail names every node that is known here; leave one to survive")
+    return chosen
+
+
+def _means(given: str, name: str, identity: str) -> bool:
+    return given in (name, identity) or (len(given) >= _SHORT_ID and identity.startswith(given.lower()))
+
+
+def _why_not(mesh: Mesh, name: str) -> str:
+    for label, why in mesh.unknown:
+        if name == label or (len(name) >= _SHORT_ID and name.startswith(label)):
+            return f"its load is not known here: {why}; ask the daemon of a node that is linked with it"
+    return f"no such node; known here are {', '.join(node.label for node in mesh.nodes)}"
+
+
+def check_reports(mesh: Mesh) -> None:
+    """Raise `CommandError` where no application has reported anything yet: there is nothing to go on from."""
+    if not any(node.arrival_rate > 0 or node.queue for node in mesh.nodes):
+        raise CommandError(
+            ExitCode.REFUSED,
+            f"no reports yet: no node known here has had a job of service {mesh.service}; "
+            "let applications report first, see docs/socket.md",
+        )
+
+
+@dataclass(frozen=True)
+class Bursts:
+    """How unevenly jobs come: intensities of bursts and of the calm, in means; equal ones are Poisson."""
+
+    high: float
+    low: float
+    variance: float
+    """Of the intensity."""
+
+
+def bursts(mesh: Mesh) -> Bursts:
+    """Measure bursts on all nodes that were watched for long enough, as if they were alike.
+
+    In windows of w seconds the counts of a process whose intensity has variance s² and forgets itself with
+    time constant m vary by more than Poisson's: by (rate s)² 2m (w - m (1 - exp(-w / m))).
+    """
+    excess, weight = 0.0, 0.0
+    for node in mesh.nodes:
+        windows = len(node.counts) // _WINDOW
+        if windows < _LEAST_WINDOWS:
+            continue
+        recent = node.counts[-windows * _WINDOW :]
+        sums = [math.fsum(recent[i * _WINDOW : (i + 1) * _WINDOW]) for i in range(windows)]
+        mean = math.fsum(sums) / windows
+        excess += math.fsum((count - mean) ** 2 for count in sums) / (windows - 1) - mean
+        weight += mean**2
+    if not weight or excess <= 0:
+        return Bursts(1.0, 1.0, 0.0)
+    kept = 2 * _MEMORY * (_WINDOW + _MEMORY * math.expm1(-_WINDOW / _MEMORY)) / _WINDOW**2
+    # A share p of the time at the one intensity, else at the other, g below: variance p (1 - p) g².
+    gap = min(math.sqrt(excess / weight / kept / (_SHARE * (1 - _SHARE))), _STRONGEST)
+    high, low = 1 + (1 - _SHARE) * gap, 1 - _SHARE * gap
+    return Bursts(high, low, _SHARE * (1 - _SHARE) * gap**2)
+
+
+def arrival_spreads(mesh: Mesh, shape: Bursts) -> tuple[float, ...]:
+    """How well each arrival rate is known: relative standard deviation of a mean over as long as it took."""
+    found = []
+    for node in mesh.nodes:
+        if node.estimated or not node.counts or not node.arrival_rate:
+            found.append(_GUESSED_SPREAD if node.arrival_rate else 0.0)
+            continue
+        variance = (1 / node.arrival_rate + shape.variance * 2 * _MEMORY) / node.seconds
+        found.append(min(math.sqrt(variance), _GUESSED_SPREAD))
+    return tuple(found)
+
+
+def rate_spreads(mesh: Mesh) -> tuple[float, ...]:
+    """How well each service rate is known: that of a mean over the jobs served meanwhile, of random sizes."""
+    served = (1 + node.service_rate * node.held / (1 + node.held) * node.seconds for node in mesh.nodes)
+    return tuple(min(1 / math.sqrt(jobs), _GUESSED_SPREAD) for jobs in served)
+
+
+def turned(mesh: Mesh, failed: Collection[int], factor: float) -> list[float]:
+    """Return the arrival rate of each node once clients of failed ones have turned to their neighbours."""
+    rates = [factor * node.arrival_rate for node in mesh.nodes]
+    survivors = [i for i in range(len(rates)) if i not in failed]
+    for dead in failed:
+        around = [i for i in mesh.neighbours(dead) if i not in failed] or survivors
+        for i in around:
+            rates[i] += rates[dead] / len(around)
+    return [0.0 if i in failed else rate for i, rate in enumerate(rates)]
+
+
+@dataclass(frozen=True)
+class Overload:
+    """Linked nodes that together get more than they can serve."""
+
+    nodes: tuple[str, ...]
+    arrivals: float
+    capacity: float
+
+    @property
+    def growth(self) -> float:
+        """Jobs per second by which their queues grow."""
+        return self.arrivals - self.capacity
+
+
+def overloads(mesh: Mesh, failed: Collection[int], factor: float) -> tuple[Overload, ...]:
+    """Return the parts of the mesh, without the failed nodes, that get more than they can serve."""
+    rates = turned(mesh, failed, factor)
+    left = [i for i in range(len(mesh.nodes)) if i not in failed]
+    found = []
+    while left:
+        part, front = set(), [left[0]]
+        while front:
+            node = front.pop()
+            part.add(node)
+            front += [i for i in mesh.neighbours(node) if i not in failed and i not in part]
+        left = [i for i in left if i not in part]
+        arrivals = math.fsum(rates[i] for i in part)
+        capacity = math.fsum(mesh.nodes[i].service_rate for i in part)
+        if arrivals > capacity:
+            found.append(Overload(tuple(mesh.nodes[i].label for i in sorted(part)), arrivals, capacity))
+    return tuple(found)

@@ -1,0 +1,174 @@
+"""Between two ticks: what is advertised anew agrees with the kernel, and reaches the neighbours in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shivya_daemon import placement
+from shivya_daemon.core.events import Event, PeerLeft, Unlinked
+from shivya_daemon.core.heartbeat import service_tag
+from shivya_daemon.core.node import Node, NodeSettings
+from shivya_daemon.desk import NodeDesk
+from shivya_daemon.net.memory import MemoryNetwork
+from shivya_daemon.operations import NodeOperations, Place
+from shivya_daemon.renewal import renewed
+from shivya_daemon.services import ServiceBook
+from shivya_daemon.settings import DaemonSettings, LawSettings
+from shivya_daemon.verdict import Verdict
+from shivya_daemon.world import Vertex
+from shivya_kernels import flow
+
+TAG = service_tag("default")
+QUIET = NodeSettings(heartbeat_silence=0.3)
+
+
+def row(index: int, **values: Any) -> dict[str, Any]:
+    fixed = {"id": f"{index + 1:040x}", "name": f"n{index}", "queue": 3, "servers": 1, "seen": 0, "flow": 0}
+    return {**fixed, **{key: value.item() for key, value in values.items()}}
+
+
+@pytest.mark.parametrize("neighbours", [0, 1, 5])
+def test_what_is_advertised_anew_is_what_the_kernel_would_say(neighbours: int) -> None:
+    rng, count, gap, window = np.random.default_rng(neighbours), 1000, 0.05, 0.05
+    shape = (count, neighbours)
+    s = {
+        "potential": rng.uniform(0, 0.6, shape),
+        "slope": rng.uniform(0, 0.1, shape) * rng.integers(0, 2, shape),
+        "service_rate": rng.uniform(5, 40, shape),
+        "hop": rng.uniform(0, 0.02, shape),
+        "age": rng.uniform(0, 0.5, shape),
+        "out": rng.integers(0, 5, shape),
+        "net_arrivals": rng.uniform(0, 60, shape),
+        "own_rate": rng.uniform(0, 10, shape),
+    }
+    queue, servers = rng.integers(0, 20, count), rng.integers(1, 4, count)
+    rate, overrun = rng.uniform(5, 40, count), rng.uniform(0, 0.3, count)
+    with jax.enable_x64(True):
+        late = jnp.where(queue >= servers, overrun, 0.0)
+        padded = {key: jnp.pad(value, ((0, 0), (0, 1))) for key, value in s.items()}
+        live = jnp.pad(jnp.ones(shape, bool), ((0, 0), (0, 1)))
+        mu = jnp.pad(jnp.asarray(s["service_rate"]), ((0, 0), (0, 1)), constant_values=1.0)
+        drift = flow.forecast(
+            padded["age"], padded["net_arrivals"], padded["own_rate"], mu, padded["hop"] + gap
+        )
+        found = jax.vmap(lambda *x: flow.placement(*x[:-1], gap, window, x[-1]))(
+            flow.waiting_time(queue, servers, rate) + late, rate, queue + 1, servers, padded["potential"],
+            padded["slope"], padded["out"], mu, padded["hop"], live, drift,
+        )  # fmt: skip
+    before = Verdict("default", 9.0, 9.0, 9.0, None, 9.0, 9.0, release={b"kept": 3})
+    hops = np.asarray(found.next_hop)
+    for n in range(count):
+        rows = [row(k, **{key: value[n, k] for key, value in s.items()}) for k in range(neighbours)]
+        table = placement.parse_table(
+            {
+                "service": "default", "tick": 1, "gap": gap, "hop_limit": 8, "stale_after": 1.0, "servers": 1,
+                "service_rate": 1.0, "drift": 0.5, "drift_fade": 0.4, "drift_share": 0.5,
+                "neighbours": rows,
+            }
+        )  # fmt: skip
+        own = Vertex(
+            b"\0" * 20,
+            queue[n].item(),
+            servers[n].item(),
+            rate[n].item(),
+            0.0,
+            0.0,
+            overrun=overrun[n].item(),
+        )
+        said = renewed(before, own, table, window)
+        expected = None if hops[n] < 0 else bytes.fromhex(table.neighbours[hops[n]].id)
+        assert said.next_hop == expected
+        assert said.release == before.release, "what the last step found stands"
+        for name in ("potential", "slope", "second_potential", "second_slope"):
+            assert getattr(said, name) == pytest.approx(float(getattr(found, name)[n]), rel=1e-9), name
+
+
+class Mesh:
+    """Nodes on a simulated network, each with the desk of a daemon that has no compiled law yet."""
+
+    def __init__(self, count: int, settings: NodeSettings, seed: int = 4, **faults: Any) -> None:
+        self.network = MemoryNetwork(seed=seed, settings=settings, **faults)
+        self.nodes = self.network.spawn(count)
+        self.books = [ServiceBook(20.0) for _ in self.nodes]
+        self.desks = [self._desk(node, book) for node, book in zip(self.nodes, self.books, strict=True)]
+        self.crashed: set[Node] = set()
+
+    def _desk(self, node: Node, book: ServiceBook) -> NodeDesk:
+        def clock() -> float:
+            return self.network.now
+
+        place = Place(Path("/"), self.network.address(node), None)
+        operations = NodeOperations(node, book, DaemonSettings(), place, clock)
+        return NodeDesk(node, book, LawSettings(), place.address, "0", clock, operations)
+
+    def live(self, seconds: float, each_tick: Callable[[], None] = lambda: None) -> None:
+        """Run control steps every tenth of a second."""
+        for _ in range(round(seconds * 10)):
+            for node, desk in zip(self.nodes, self.desks, strict=True):
+                if node not in self.crashed:
+                    desk.conclude(desk.worlds(self.network.now), {}, self.network.now)
+            each_tick()
+            self.network.run(0.1)
+
+    def seen(self, by: int, of: int) -> int:
+        """The queue of one node as another knows it."""
+        views = self.nodes[by].peers(self.network.now)
+        return next(view.services[TAG].queue for view in views if view.id == self.nodes[of].id)
+
+
+def test_a_wait_that_jumps_between_two_ticks_is_known_before_the_next() -> None:
+    mesh = Mesh(3, QUIET)
+    mesh.live(6.0)
+    desk, book = mesh.desks[0], mesh.books[0]
+    assert {mesh.seen(by, 0) for by in (1, 2)} == {0}
+    mesh.network.run(0.03)
+    book.report("default", mesh.network.now, 1)
+    assert not desk.renew(mesh.network.now), "50 ms are not worth it"
+    book.report("default", mesh.network.now, 9)
+    assert desk.renew(mesh.network.now)
+    load = desk.node._stack.pulse.load.services[0]  # its neighbours idle: 1/20 s, and the gap
+    assert load.waiting == pytest.approx(0.5)
+    assert load.potential < 0.2 and load.next_hop in {mesh.nodes[1].id, mesh.nodes[2].id}
+    mesh.network.run(0.06)
+    assert {mesh.seen(by, 0) for by in (1, 2)} == {9}
+    assert not desk.renew(mesh.network.now), "they know"
+
+
+def test_a_node_without_neighbours_has_nobody_to_tell() -> None:
+    mesh = Mesh(1, QUIET)
+    mesh.live(1.0)
+    mesh.books[0].report("default", mesh.network.now, 500)
+    assert not mesh.desks[0].renew(mesh.network.now)
+
+
+def deaths(mesh: Mesh) -> list[Event]:
+    """Collect what nodes say of links and peers that ended."""
+    found: list[Event] = []
+    mesh.network.on_events = lambda _, events: found.extend(
+        event for event in events if isinstance(event, Unlinked | PeerLeft)
+    )
+    return found
+
+
+@pytest.mark.parametrize("settings", [NodeSettings(), QUIET], ids=["steady", "quiet"])
+def test_a_crash_is_found_as_soon_and_nobody_is_taken_for_dead_at_heavy_loss(settings: NodeSettings) -> None:
+    """Silence is judged by seconds, of which the longest between heartbeats is a small part."""
+    mesh = Mesh(6, settings, loss=0.3)
+    mesh.live(8.0)
+    found = deaths(mesh)
+    mesh.live(60.0)
+    assert not [event for event in found if getattr(event, "reason", "") in ("silent", "lost")]
+    victim = mesh.nodes[2]
+    neighbours = set(victim.links)
+    mesh.crashed.add(victim)
+    mesh.network.crash(victim)
+    mesh.live(5.5)
+    survivors = [node for node in mesh.nodes if node.id in neighbours]
+    assert survivors and all(victim.id not in node.links for node in survivors)
