@@ -12,7 +12,7 @@ import { Stream } from "./stream.js";
 import { showTable } from "./table.js";
 import { Timeline } from "./timeline.js";
 import { tubePainter } from "./tubes.js";
-import { duration, health, number, plain } from "./words.js";
+import { duration, guardWord, health, number, plain } from "./words.js";
 
 const FRAME = 1 / 40; // seconds between pictures at least: calm, and cheap on an edge machine
 const STALE = 2; // seconds after which a picture is called old
@@ -63,7 +63,7 @@ function showVitals(status, mesh) {
     ["held", number(held)],
     ["nodes", String(mesh.nodes.size)],
     ...(order === null ? [] : [["in phase", order]]),
-    ...(status.guard ? [["guard", plain(status.guard.action, 16).toLowerCase()]] : []),
+    ...(status.guard ? [["guard", guardWord(status)]] : []),
   ];
   const list = find("vitals");
   rows.forEach(([key, value], i) => {
