@@ -61,7 +61,15 @@ def picture(nodes: int = 5, tick: int = 1, **changes: Any) -> Snapshot:
             },
             drops={"bad_frame": 2, "replay": 0},
             host={"cpu": 0.25, "memory": 0.5, "network": 1e5},
-            guard={"action": "NONE", "threat": 0.1},
+            guard={
+                "action": "ALERT",
+                "threat": 0.1,
+                "actions": {"NOOP": 7, "ALERT": 2},
+                "peers": [
+                    {"id": identifier(nodes - 1), "state": "quarantined", "seconds_left": 9.0, "strikes": 1,
+                     "threat": 0.9}
+                ],
+            },
             phase={"theta": 1.0, "order": 0.9},
             ledger={"length": 3, "root": "00"},
         ),

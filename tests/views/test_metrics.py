@@ -46,6 +46,8 @@ def test_a_parser_reads_what_the_snapshot_says() -> None:
         ("shivya_cell_action", (("service", "work"), ("shivya_cell_action", "shed"))): 1.0,
         ("shivya_circulation", (("component", "curl"),)): 0.5,
         ("shivya_guard_threat_ratio", ()): 0.1,
+        ("shivya_guard_actions_total", (("action", "ALERT"),)): 2.0,
+        ("shivya_guard_quarantined", ()): 1.0,
         ("shivya_page_frames_dropped_total", ()): 4.0,
         ("shivya_requests_refused_total", (("server", "metrics"),)): 3.0,
     }

@@ -153,6 +153,28 @@ def test_details_open_by_keyboard_and_by_click(tab: Tab) -> None:
         assert tab.errors == []
 
 
+def test_whom_the_guard_keeps_out_is_seen(tab: Tab) -> None:
+    with served(ticking()) as server:
+        look_at(tab, server)
+        assert "quarantined by the guard" in str(
+            tab.ask("document.querySelector('#labels button:last-child').ariaLabel")
+        )
+        tab.ask("document.querySelector('#labels button:last-child').click()")
+        tab.until("document.querySelector('#details').textContent.includes('quarantined, 9.0 s left')")
+        assert "alert" in text(tab, "#vitals")
+
+
+def test_the_keys_are_told_and_work_again_afterwards(tab: Tab) -> None:
+    with served(ticking()) as server:
+        look_at(tab, server)
+        tab.press("?")
+        tab.until("document.querySelector('#keys').open")
+        tab.ask("document.querySelector('#keys button').click()")
+        tab.until("!document.querySelector('#keys').open")
+        tab.press("t")
+        tab.until("document.body.classList.contains('tabled')")
+
+
 def test_pause_holds_the_picture_and_says_so(tab: Tab) -> None:
     with served(ticking()) as server:
         look_at(tab, server)

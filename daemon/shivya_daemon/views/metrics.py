@@ -185,11 +185,13 @@ def _planes(s: Snapshot) -> Iterator[Metric]:
         )
     if s.guard is not None:
         yield _gauge(
-            "shivya_guard_threat_ratio",
-            "Threat as the guard judges it",
-            _number(s.guard.get("threat")),
-            "ratio",
+            "shivya_guard_threat_ratio", "Threat that the guard sees", _number(s.guard.get("threat")), "ratio"
         )
+        yield _counters(
+            "shivya_guard_actions", "Decisions, by kind", _numbers(s.guard.get("actions")), "action"
+        )
+        out = [row for row in _rows(s.guard.get("peers")) if row.get("state") == "quarantined"]
+        yield _gauge("shivya_guard_quarantined", "Peers in quarantine", len(out))
     if s.ledger is not None:
         yield _gauge("shivya_ledger_entries", "Entries of the audit ledger", _number(s.ledger.get("length")))
 
@@ -209,6 +211,15 @@ def _servers(page: PageCounts | None, refused: int) -> Iterator[Metric]:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def _numbers(value: object) -> dict[str, float]:
+    items = value.items() if isinstance(value, Mapping) else ()
+    return {str(key): float(n) for key, n in items if isinstance(n, (int, float))}
+
+
+def _rows(value: object) -> list[Mapping[str, object]]:
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
 def _gauge(name: str, text: str, value: float | None, unit: str = "") -> Metric:

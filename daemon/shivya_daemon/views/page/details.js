@@ -1,6 +1,6 @@
 // What is known of one node or one link, as lists.
 
-import { duration, finite, health, number, plain, speed } from "./words.js";
+import { duration, finite, guardWord, health, number, plain, speed } from "./words.js";
 
 /** Fill `root` with what is known of `chosen`; return false if it is gone. */
 export function showDetails(root, mesh, chosen) {
@@ -28,10 +28,17 @@ function nodeParts(node, mesh) {
     ["id", node.id],
     ["address", node.address || "–"],
     ...(node.own ? ownFacts(node.row) : [["round trip", duration(node.rtt)], ["last heard", duration(node.age)]]),
+    ...(node.standing ? [["guard", standing(node.standing)]] : []),
     ["offers", capabilities(node.row?.capabilities)],
     ["seeks", capabilities(node.row?.seeks)],
   ]]);
   return parts;
+}
+
+/** How the guard of this node stands to a peer. */
+function standing({ state, left, threat, strikes }) {
+  const until = left > 0 ? `, ${duration(left)} left` : "";
+  return `${state}${until}, threat ${number(threat)}, ${number(strikes)} strikes`;
 }
 
 function ownFacts(status) {
@@ -42,7 +49,7 @@ function ownFacts(status) {
     ["up", duration(status.uptime_seconds)],
     ["circulation", `curl ${number(status.curl_norm)}, harmonic ${number(status.harmonic_norm)}`],
   ];
-  if (status.guard) facts.push(["guard", `${plain(status.guard.action, 24)}, threat ${number(status.guard.threat)}`]);
+  if (status.guard) facts.push(["guard", `${guardWord(status)}, threat ${number(status.guard.threat)}`]);
   if (status.ledger) facts.push(["ledger", `${number(status.ledger.length, 9)} entries`]);
   for (const text of list(status.status, "string").slice(0, 4)) facts.push(["do", plain(text, 300)]);
   return facts;
@@ -100,7 +107,8 @@ function capabilities(value) {
   const said = Object.entries(value).slice(0, 6).map(([key, what]) => {
     if (Array.isArray(what)) return `${plain(key, 16)} ${what.slice(0, 8).map((name) => plain(name, 24)).join(", ")}`;
     if (what && typeof what === "object") {
-      const inner = Object.entries(what).slice(0, 4).map(([name, amount]) => `${number(amount, 9)} ${plain(name, 16).replace("_mb", " MiB")}`);
+      const inner = Object.entries(what).slice(0, 4).map(([name, amount]) =>
+        name.endsWith("_mb") ? `${number(amount, 9)} MiB of ${plain(name.slice(0, -3), 16)}` : `${number(amount, 9)} ${plain(name, 16)}`);
       return `${plain(key, 16)}: ${inner.join(", ")}`;
     }
     return `${plain(key, 16)} ${finite(what) === null ? plain(what, 24) : number(what, 9)}`;

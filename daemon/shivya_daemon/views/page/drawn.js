@@ -66,7 +66,7 @@ class DrawnPainter {
 
   #cell(node) {
     const parts = this.#parts(node.id, this.cells, { halo: "circle", body: "circle", core: "circle", ring: "circle" });
-    const known = node.node.known ? 1 : 0.45;
+    const known = node.node.known && !node.node.standing?.out ? 1 : 0.45;
     const hue = colour(this.bytes, 0.22 + 0.78 * node.wait);
     const at = { cx: px(node.x), cy: px(node.y) };
     const r = node.radius;

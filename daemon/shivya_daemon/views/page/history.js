@@ -1,6 +1,6 @@
 // The last two minutes of this node, as points of the time line.
 
-import { finite, plain } from "./words.js";
+import { finite, guardWord, plain } from "./words.js";
 
 export const WINDOW = 120; // seconds
 const MOST = 1500;
@@ -35,10 +35,10 @@ export class History {
   }
 }
 
-/** What the node does at the moment: the guard's word if it has one, else that of the first cell that acts. */
+/** What the node does at the moment: what the guard is alarmed by, else the first cell that acts. */
 function action(status) {
-  const guard = plain(status.guard?.action, 24);
-  if (guard && !["none", "NONE", "hold", "HOLD", "allow", "ALLOW"].includes(guard)) return `guard: ${guard.toLowerCase()}`;
+  const guard = guardWord(status);
+  if (guard === "alert" || guard === "quarantine") return guard;
   const cells = Array.isArray(status.cells) ? status.cells : [];
   return plain(cells.find((cell) => cell?.action && cell.action !== "hold")?.action ?? "hold", 24);
 }

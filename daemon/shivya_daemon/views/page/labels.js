@@ -24,7 +24,7 @@ export class Labels {
       const button = this.buttons.get(node.id) ?? this.#make(node.id);
       const [name, value] = button.children;
       write(name, node.name);
-      write(value, node.waiting === null ? "" : `${number(node.queue)} held · ${duration(node.waiting)}`);
+      write(value, node.standing?.out ? "quarantined" : node.waiting === null ? "" : `${number(node.queue)} held · ${duration(node.waiting)}`);
       const said = describe(node);
       if (button.getAttribute("aria-label") !== said) button.setAttribute("aria-label", said);
       button.classList.toggle("own", node.own);
@@ -75,6 +75,7 @@ export class Labels {
 
 function describe(node) {
   const parts = [node.own ? `${node.name}, this node` : node.name];
+  if (node.standing?.out) parts.push("quarantined by the guard");
   if (node.waiting === null) parts.push("load not known");
   else parts.push(`${number(node.queue)} jobs held`, `waiting ${duration(node.waiting)}`);
   parts.push(`${node.degree} links`);

@@ -12,7 +12,7 @@ import { Stream } from "./stream.js";
 import { showTable } from "./table.js";
 import { Timeline } from "./timeline.js";
 import { tubePainter } from "./tubes.js";
-import { duration, health, number, plain } from "./words.js";
+import { duration, guardWord, health, number, plain } from "./words.js";
 
 const FRAME = 1 / 40; // seconds between pictures at least: calm, and cheap on an edge machine
 const STALE = 2; // seconds after which a picture is called old
@@ -63,7 +63,7 @@ function showVitals(status, mesh) {
     ["held", number(held)],
     ["nodes", String(mesh.nodes.size)],
     ...(order === null ? [] : [["in phase", order]]),
-    ...(status.guard ? [["guard", plain(status.guard.action, 16).toLowerCase()]] : []),
+    ...(status.guard ? [["guard", guardWord(status)]] : []),
   ];
   const list = find("vitals");
   rows.forEach(([key, value], i) => {
@@ -207,7 +207,7 @@ function controls() {
     find(id).addEventListener("click", DO[key]);
   }
   addEventListener("keydown", (event) => {
-    const inControl = event.target.closest?.("select, dialog") || (event.key === " " && event.target.closest?.("button"));
+    const inControl = event.target.closest?.("select, dialog[open]") || (event.key === " " && event.target.closest?.("button"));
     if (event.ctrlKey || event.metaKey || event.altKey || inControl) return;
     if (ARROWS[event.key] && event.target.closest?.("#stage, body")) {
       if (!event.target.closest("#table") && labels.go(scene, ARROWS[event.key]) !== null) event.preventDefault();

@@ -13,6 +13,10 @@ export function readMesh(status) {
   for (const row of rows(status.peers).slice(0, MOST_NODES)) {
     if (typeof row.id === "string" && row.id !== self.id) nodes.set(row.id, peerNode(row));
   }
+  for (const row of rows(status.guard?.peers)) {
+    const node = nodes.get(row.id);
+    if (node) node.standing = judged(row);
+  }
   const edges = new Map();
   for (const row of rows(status.settle)) addSettled(row, nodes, edges);
   for (const row of rows(status.links)) addLink(row, self, nodes, edges);
@@ -31,6 +35,7 @@ function blank(id, name) {
   return {
     id, name: plain(name, 32) || id.slice(0, 8), own: false, known: false, queue: null, rate: null, waiting: null,
     freeEnergy: null, phase: null, rtt: null, age: null, address: "", services: [], degree: 0, row: null,
+    standing: null,
   };
 }
 
@@ -61,6 +66,13 @@ function peerNode(row) {
     freeEnergy: finite(row.free_energy), phase: finite(row.phase), rtt: finite(row.rtt_seconds),
     age: finite(row.age_seconds),
     services: Array.isArray(row.services) ? row.services.slice(0, 8).map((name) => plain(name, 32)) : [],
+  };
+}
+
+function judged(row) {
+  return {
+    state: plain(row.state, 16), left: finite(row.seconds_left) ?? 0, threat: finite(row.threat), strikes: finite(row.strikes),
+    out: row.state === "quarantined",
   };
 }
 

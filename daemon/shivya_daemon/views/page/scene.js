@@ -4,7 +4,7 @@ import { hash } from "./layout.js";
 
 const EASE = 0.3; // seconds in which two thirds of a change are shown
 const TURN = 2 * Math.PI; // natural frequency of the phases, in rad/s
-const PADDING = { x: 92, top: 74, low: 114 };
+const PADDING = { x: 92, top: 90, low: 124 };
 const STRETCH = 2.1;
 
 export class Scene {

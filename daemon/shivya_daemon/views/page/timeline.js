@@ -7,7 +7,7 @@ import { duration, number } from "./words.js";
 const INK = "#93a8a3";
 const FAINT = "rgba(147, 168, 163, 0.16)";
 const FONT = "11px Inter, ui-sans-serif, system-ui, 'Segoe UI', sans-serif";
-const MARKS = { shed: [0.92, "▲"], absorb: [0.62, "▼"], probe: [0.4, "◆"] };
+const MARKS = { shed: [0.92, "▲"], absorb: [0.62, "▼"], probe: [0.4, "◆"], alert: [1, "!"], quarantine: [1, "■"] };
 const ACTIONS = 15;
 
 export class Timeline {
@@ -147,7 +147,7 @@ export class Timeline {
       if (point.action === "hold") return;
       const from = x(point.t);
       const to = i + 1 < points.length ? x(points[i + 1].t) : from + 2;
-      const [tint, sign] = MARKS[point.action] ?? [1, "■"];
+      const [tint, sign] = MARKS[point.action] ?? [0.5, "●"];
       pen.fillStyle = colour(this.bytes, tint);
       pen.fillRect(from, top + 3, Math.max(1, Math.min(to - from, 8)), 5);
       if (points[i - 1]?.action !== point.action && from - lastSign > 14) {

@@ -78,7 +78,7 @@ function tube(e) {
 }
 
 function cell(n) {
-  return [n.x, n.y, n.radius, n.wait, n.pulse, Number(n.node.own), Number(n.chosen), Number(n.node.known)];
+  return [n.x, n.y, n.radius, n.wait, n.pulse, Number(n.node.own), Number(n.chosen), Number(n.node.known && !n.node.standing?.out)];
 }
 
 function pack(things, floats, one) {

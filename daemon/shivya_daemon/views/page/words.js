@@ -50,6 +50,12 @@ export function health(status) {
   return Array.isArray(status.status) && status.status.length ? "degraded" : "ok";
 }
 
+/** What the guard decided, in a word; empty where there is none. */
+export function guardWord(status) {
+  const said = plain(status.guard?.action ?? "", 24).toLowerCase().replace("apply_", "").replaceAll("_", " ");
+  return ["noop", "none"].includes(said) ? "quiet" : said;
+}
+
 function pad(value) {
   return String(value).padStart(2, "0");
 }
