@@ -132,6 +132,9 @@ def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
     )
     daemon.add_argument("--record", metavar="FILE", help="write all inputs of the law to a new file (gzip)")
     daemon.add_argument(
+        "--params", metavar="FILE", type=Path, help="numbers of the law that 'shivya tune' found"
+    )
+    daemon.add_argument(
         "--config", metavar="FILE", type=Path, help="settings instead of shivya.toml and the user's"
     )
     daemon.add_argument(

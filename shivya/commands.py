@@ -40,7 +40,9 @@ def daemon(options: Namespace) -> int:
     flags["open_wire"] = "true" if options.open_wire else None
     flags["tui"] = None if options.tui is None else str(options.tui)
     try:
-        settings = config.load(flags, config_file=options.config, tui=sys.stdout.isatty())
+        settings = config.load(
+            flags, config_file=options.config, params_file=options.params, tui=sys.stdout.isatty()
+        )
         from shivya_daemon.app import run
 
         return run(settings)

@@ -104,11 +104,13 @@ def load(
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
     config_file: Path | None = None,
+    params_file: Path | None = None,
     tui: bool = False,
 ) -> DaemonSettings:
     """Merge all sources into the settings of one daemon.
 
-    `flags` maps keys to the text given on the command line, None where a flag was not given. `environ` and
+    `flags` maps keys to the text given on the command line, None where a flag was not given. `params_file` is
+    what `shivya tune` wrote: its table [law] is above that of the other files. `environ` and
     `folder` default to those of the process. `tui` is the default of that key (whether standard output is a
     terminal).
 
@@ -118,7 +120,7 @@ def load(
     folder = Path.cwd() if folder is None else folder
     merged: dict[str, object] = {"tui": tui}
     origins: dict[str, str] = {}
-    for layer in _layers(flags, environ, folder, config_file):
+    for layer in _layers(flags, environ, folder, config_file, params_file):
         for key, value in layer.values.items():
             merged[key] = _convert(layer, key, value)
             origins[key] = layer.label(key)
@@ -160,7 +162,11 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def _layers(
-    flags: Mapping[str, str | None], environ: Mapping[str, str], folder: Path, config_file: Path | None
+    flags: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    folder: Path,
+    config_file: Path | None,
+    params_file: Path | None,
 ) -> Iterator[_Layer]:
     """Yield the sources from the weakest to the strongest."""
     if config_file is not None:
@@ -169,6 +175,8 @@ def _layers(
         for path in (user_folder(environ) / USER_FILE, folder / PROJECT_FILE):
             if path.exists():
                 yield _file_layer(path)
+    if params_file is not None:
+        yield _params_layer(params_file)
     variables = {_variable(key): key for key in _KINDS}
     given = {key: environ[name] for name, key in variables.items() if environ.get(name)}
     yield _Layer(given, _variable, folder)
@@ -183,15 +191,30 @@ def _flag(key: str) -> str:
     return "--peer" if key == "peers" else "--" + key.replace("_", "-")
 
 
+def _params_layer(path: Path) -> _Layer:
+    """Return the table [law] of a file of parameters; the rest of it says how they came about."""
+    law = _read(path).get("law")
+    if not isinstance(law, dict):
+        raise SettingsError(f"{path} has no table [law]; name a file that 'shivya tune' wrote")
+    return _checked(path, {"law": law})
+
+
 def _file_layer(path: Path) -> _Layer:
+    return _checked(path, _read(path))
+
+
+def _read(path: Path) -> dict[str, object]:
     import tomllib  # only where a file exists
 
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
+
+
+def _checked(path: Path, table: Mapping[str, object]) -> _Layer:
     values = dict(_flat(table))
     for key, value in values.items():
         if key in _TABLES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shivya import commands, simulate, whatif
+from shivya import commands, simulate, tune, whatif
 from shivya.arguments import (
     AddCommand,
     choose_daemon,
@@ -58,6 +58,18 @@ def add(verbs: Any, command: AddCommand) -> None:
     fleets.add_argument("--csv", metavar="FILE", type=Path, help="write the rows to a file, too")
     fleets.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw p99 of every law to a file, too")
     choose_json(fleets)
+
+    tuned = command(verbs, "tune", tune.tune, example="shivya tune scenario.toml -o params.toml --minutes 15")
+    tuned.add_argument("file", metavar="SCENARIO.toml", type=Path, help="the fleet, its load and its faults")
+    tuned.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="file for the parameters"
+    )
+    tuned.add_argument("--minutes", type=positive, default=15.0, help="time allowed (default 15)")
+    tuned.add_argument("--seed", type=whole, default=0, help="which worlds (default 0)")
+    tuned.add_argument(
+        "--only", type=names, metavar="NAME,NAME", help="parameters to tune (default: those of a daemon)"
+    )
+    choose_json(tuned)
 
     twins = command(
         verbs,

@@ -32,7 +32,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.commands": ({"shivya", "shivya_daemon.app", "shivya_daemon.mind", *EDGE}, set()),
     "shivya.arguments": (set(), set()),
     "shivya.experiment_arguments": (
-        {"shivya.arguments", "shivya.commands", "shivya.simulate", "shivya.whatif"},
+        {"shivya.arguments", "shivya.commands", "shivya.simulate", "shivya.tune", "shivya.whatif"},
         set(),
     ),
     "shivya.credits_arguments": (
@@ -88,6 +88,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.reconcile": ({"shivya.errors", "shivya.settlement", "shivya.tables"}, set()),
     "shivya.experiments": ({"shivya.simulate_scenario", "shivya_kernels"}, set()),
     "shivya.compiled": ({"shivya.errors", "shivya_daemon.mind"}, set()),
+    "shivya.tune": (
+        {"shivya.compiled", "shivya.errors", "shivya.experiments", "shivya.simulate_scenario"}
+        | {"shivya.tables", "shivya.tune_file", "shivya.tune_search", "shivya.tune_space", "shivya.version"},
+        {"rich"},
+    ),
+    "shivya.tune_file": ({"shivya_kernels"}, set()),
+    "shivya.tune_search": ({"shivya.experiments", "shivya.tune_space", "shivya_kernels"}, {"jax", "numpy"}),
+    "shivya.tune_space": ({"shivya_kernels"}, {"jax", "numpy"}),
     "shivya.whatif": (
         {"shivya.ask", "shivya.commands", "shivya.compiled", "shivya.errors"}
         | {"shivya.whatif_mesh", "shivya.whatif_text", "shivya.whatif_twins"},

@@ -78,6 +78,9 @@ def test_functions_exist(row: tuple[str, ...]) -> None:
         module, *attributes = name.split(".")
         package = "shivya_daemon" if module == "placement" else "shivya_kernels"
         found: object = importlib.import_module(f"{package}.{module}")
+        if module == "fleet":  # a package
+            module = f"{module}.{attributes.pop(0)}"
+            found = importlib.import_module(f"{package}.{module}")
         for attribute in attributes:
             found = getattr(found, attribute)
 

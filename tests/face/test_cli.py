@@ -315,7 +315,20 @@ def test_version(capsys):
 
 
 COMMANDS = (
-    *("daemon", "start", "status", "peers", "settle", "report", "offload", "reconcile", "simulate", "demo"),
+    *(
+        "daemon",
+        "start",
+        "status",
+        "peers",
+        "settle",
+        "report",
+        "offload",
+        "reconcile",
+        "simulate",
+        "whatif",
+        "tune",
+        "demo",
+    ),
 )
 
 

@@ -62,6 +62,17 @@ def test_an_explicit_file_replaces_project_and_user_files(tmp_path):
     assert (settings.name, settings.port, settings.service_rate) == (None, DaemonSettings().port, 3.5)
 
 
+def test_tuned_parameters_are_above_files_and_below_the_environment(tmp_path):
+    """And of what shivya tune wrote, only the table [law] counts."""
+    project_file(tmp_path, "[law]\ngap = 0.3\nkappa = 0.1\n")
+    tuned = write(tmp_path / "params.toml", "[law]\ngap = 0.2\ndrift = 0.25\n[test]\np99_ratio = 0.8\n")
+    settings = load(tmp_path, {"SHIVYA_LAW_DRIFT": "0.75"}, params_file=tuned)
+    assert settings.law == LawSettings(gap=0.2, drift=0.75, kappa=0.1)
+    other = write(tmp_path / "other.toml", "gap = 0.2\n")
+    with pytest.raises(SettingsError, match="no table \\[law\\]; name a file that 'shivya tune' wrote"):
+        load(tmp_path, params_file=other)
+
+
 def test_law_keys_merge_one_by_one(tmp_path):
     user_file(tmp_path, "[law]\ngap = 0.2\nhop_limit = 3\n")
     project_file(tmp_path, "[law]\ngap = 0.3\n")

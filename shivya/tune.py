@@ -1,0 +1,247 @@
+"""``shivya tune``: better numbers for the law of load sharing, for a fleet of one's own.
+
+Everything is checked before JAX is imported, and nothing is written but by the last step. The search runs in
+a thread of its own, because compiled code does not listen to signals: an interrupt ends the command at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from shivya.compiled import interrupts, keep_what_is_compiled, leave, memory_in_words
+from shivya.errors import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from shivya.experiments import Estimate
+    from shivya.tune_search import Outcome, Plan, Progress
+
+    _News = Progress | Outcome | BaseException | None
+    """None: interrupted."""
+
+NAMES = (
+    "gap",
+    "slope_window",
+    "own_sent",
+    "drift",
+    "drift_fade",
+    "drift_share",
+    "drift_seconds",
+    "kappa",
+    "prior_jobs",
+    "rate_seconds",
+    "gain",
+    "pull_wait",
+)
+"""Parameters that can be tuned, known before JAX is imported."""
+
+_FIGURES = ("p99", "p999", "p50", "mean", "moves_per_job")
+
+
+def tune(options: Namespace) -> int:
+    """Tune the law's parameters by gradient through simulated fleets, and write those that prove better."""
+    _check(options)
+    started = time.monotonic()
+    news: SimpleQueue[_News] = SimpleQueue()
+    with interrupts(lambda: news.put(None)):
+        plan = _plan(options)
+
+        allowed = 60 * float(options.minutes)
+
+        def spent() -> float:
+            return (time.monotonic() - started) / allowed
+
+        outcome = _run(plan, spent, news)
+    if outcome is None:
+        sys.stderr.write("shivya tune: interrupted, nothing was written\n")
+        leave(ExitCode.INTERRUPTED)
+    document = _document(options, plan, outcome, time.monotonic() - started)
+    refusal = _refusal(outcome)
+    if options.json:
+        shown = {"written": refusal is None, "file": str(options.output), **document}
+        sys.stdout.write(json.dumps(_finite(shown), indent=2) + "\n")
+    else:
+        sys.stdout.write(_text(plan, outcome))
+    sys.stdout.flush()
+    if refusal is not None:
+        raise CommandError(ExitCode.FAILED, f"{refusal}; nothing was written")
+    from shivya import tune_file
+
+    tune_file.write(options.output, document)
+    return ExitCode.OK
+
+
+def _check(options: Namespace) -> None:
+    """What cannot be done is told before the work, not after it."""
+    output: Path = options.output
+    if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
+        raise CommandError(
+            ExitCode.USAGE, f"--output cannot be written to {output}; name a file in a folder of yours"
+        )
+    for name in options.only or ():
+        if name not in NAMES:
+            raise CommandError(ExitCode.USAGE, f"--only: no parameter {name!r}; there are {', '.join(NAMES)}")
+
+
+def _plan(options: Namespace) -> Plan:
+    from shivya.simulate_scenario import ScenarioError, build, read
+
+    try:
+        values = read(options.file)
+        keep_what_is_compiled()
+        scenario = build(values, str(options.file))
+    except ScenarioError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
+    from shivya.tune_file import DAEMON_KEYS
+    from shivya.tune_search import Plan
+
+    wanted = options.only or DAEMON_KEYS
+    names = tuple(name for name in NAMES if name in wanted)
+    return Plan(scenario, names, options.seed)
+
+
+def _run(plan: Plan, spent: Callable[[], float], news: SimpleQueue[_News]) -> Outcome | None:
+    """Search in a thread, which does not outlive the process; None if interrupted."""
+    from shivya.tune_search import Progress
+
+    thread = Thread(target=_work, args=(plan, spent, news), name="tune", daemon=True)
+    thread.start()
+    with _progress() as show:
+        while isinstance(new := news.get(), Progress):
+            show(new)
+    if isinstance(new, ValueError):
+        raise CommandError(ExitCode.USAGE, str(new)) from new
+    if isinstance(new, BaseException):
+        raise memory_in_words(new)
+    return new
+
+
+def _work(plan: Plan, spent: Callable[[], float], news: SimpleQueue[_News]) -> None:
+    try:
+        from shivya.tune_search import search
+
+        for item in search(plan, spent):
+            news.put(item)
+    except BaseException as error:  # raised where the command waits for it
+        news.put(error)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """Show a bar while the context lasts, where a person looks."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("drawing fleets", total=1.0)
+        yield lambda progress: bar.update(task, description=progress.what, completed=progress.share)
+
+
+def _refusal(outcome: Outcome) -> str | None:
+    """Why the parameters are not to be used, if so."""
+    if outcome.chosen is None:
+        tried = len(outcome.candidates)
+        return f"none of {tried} candidates was better than the defaults on the validation fleets"
+    found = outcome.ratio()
+    if not found.high < 1:
+        return (
+            f"p99 on the test fleets is {_interval(found)} of the defaults', which is not shown to be better"
+        )
+    return None
+
+
+def _document(options: Namespace, plan: Plan, outcome: Outcome, seconds: float) -> dict[str, dict[str, Any]]:
+    """All there is to know, as tables of a file."""
+    from shivya import experiments, tune_file, tune_space
+    from shivya.version import __version__
+
+    tuned = tune_space.numbers(outcome.parameters, (*plan.names, *tune_file.DAEMON_KEYS))
+    test: dict[str, Any] = {}
+    for figure in _FIGURES:
+        before, after = (experiments.mean(rows, figure).value for rows in (outcome.before, outcome.after))
+        ratio = outcome.ratio(figure)
+        test |= {f"{figure}_before": before, f"{figure}_after": after}
+        test |= {f"{figure}_ratio": ratio.value, f"{figure}_interval": [ratio.low, ratio.high]}
+    chosen = outcome.chosen
+    return {
+        "law": {name: tuned[name] for name in tune_file.DAEMON_KEYS},
+        "parameters": {name: tuned[name] for name in NAMES if name in tuned},
+        "defaults": tune_space.numbers(outcome.defaults, [name for name in NAMES if name in tuned]),
+        "scenario": {
+            "file": options.file.name,
+            "sha256": tune_file.scenario_hash(plan.scenario),
+            "version": __version__,
+        },
+        "splits": {name: [seeds[0], seeds[-1]] for name, seeds in plan.splits.items()},
+        "test": test,
+        "search": {
+            "seed": plan.seed,
+            "gradient_steps": outcome.steps,
+            "found_by": chosen.found_by if chosen else "nothing",
+            "fluid_p99_before": outcome.surrogate[0],
+            "fluid_p99_after": outcome.surrogate[1],
+            "validated": [c.found_by for c in outcome.candidates],
+            "validation_ratios": [c.validation.value for c in outcome.candidates],
+            "seconds": round(seconds, 1),
+        },
+    }
+
+
+def _finite(value: Any) -> Any:
+    """A document as JSON has it: null for what is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(plan: Plan, outcome: Outcome) -> str:
+    """What changed, what it is worth on the test fleets, and what was tried."""
+    from shivya import experiments, tune_space
+    from shivya.tables import table
+
+    before, after = (tune_space.numbers(p, plan.names) for p in (outcome.defaults, outcome.parameters))
+    changed = [(name, f"{before[name]:.4g}", f"{after[name]:.4g}") for name in plan.names]
+    figures = []
+    for figure in _FIGURES:
+        old, new = (experiments.mean(rows, figure).value for rows in (outcome.before, outcome.after))
+        ratio = outcome.ratio(figure)
+        unit = 1 if figure == "moves_per_job" else 1000
+        figures.append(
+            (
+                figure.replace("_", " ") + ("" if unit == 1 else ", ms"),
+                f"{unit * old:.3g}",
+                f"{unit * new:.3g}",
+                f"{ratio.value:.3f}",
+                f"{ratio.low:.3f} - {ratio.high:.3f}",
+            )
+        )
+    tried = [(c.found_by, f"{c.validation.value:.3f}") for c in outcome.candidates]
+    return "\n".join(
+        (
+            table(("PARAMETER", "DEFAULT", "TUNED"), changed),
+            table((f"{len(outcome.before)} TEST FLEETS", "DEFAULT", "TUNED", "RATIO", "95 %"), figures),
+            table(("CANDIDATE", "P99 ON VALIDATION"), tried),
+            f"found by: {outcome.chosen.found_by if outcome.chosen else 'nothing'}\n",
+        )
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} - {estimate.high:.3f})"
