@@ -87,7 +87,7 @@ class Hosts:
                 f"of them, with an address of process 0's machine: {str(error).splitlines()[0]}",
             ) from None
         yield
-        jax.distributed.shutdown()
+        jax.distributed.shutdown()  # type: ignore[no-untyped-call]
 
     def gathered(self, rows: Sequence[Row]) -> tuple[Row, ...]:
         """The rows of all processes, in the order of the seeds."""
