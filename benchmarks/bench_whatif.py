@@ -154,7 +154,8 @@ def row(kind: str, victim: int, seed: int, asked: Plan, record: dict[str, Any]) 
         "arrivals": kind,
         "killed": f"n{victim + 1}",
         "seed": seed,
-        "load after": sum(came) / (sum(asked.service_rates) - asked.service_rates[victim]),
+        "load average": record["load"],
+        "utilisation after": sum(came) / (sum(asked.service_rates) - asked.service_rates[victim]),
     }
     for figure in ("p99", "mean"):
         truth, past = measured(after, figure), measured(before, figure)
