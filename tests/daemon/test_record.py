@@ -76,7 +76,11 @@ def test_a_record_of_another_machine_is_refused(recorded: Path, tmp_path: Path) 
     assert main(["replay", str(foreign)]) == 4
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(b"{}\n", mtime=0), gzip.compress(b"[]\n")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not gzip", gzip.compress(b"{}\n", mtime=0), gzip.compress(b"[]\n", mtime=0)],
+    ids=["empty", "no gzip", "object", "list"],
+)
 def test_what_is_no_record_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "d.gz"
     path.write_bytes(content)
