@@ -390,6 +390,10 @@ def test_derivatives_in_every_parameter_are_finite_and_match_finite_differences(
         cpu=warm.cpu.at[2].set(3.0),
         live=warm.live.at[3].set(False),
         sensed=warm.sensed.at[3].set(False),
+        # One neighbour fills up, the other is foretold to fall by as much as is allowed.
+        potential=warm.potential.at[1:3].set(0.3),
+        age=warm.age.at[1:3].set(jnp.array([0.04, 0.2])),
+        net_arrivals=warm.net_arrivals.at[1:3].set(jnp.array([25.0, 0.0])),
     )
 
     @jax.jit
