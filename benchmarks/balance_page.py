@@ -26,7 +26,12 @@ def filled(page: str, found: dict[str, list[str]]) -> str:
     """Return the page with each table between its marks; raises KeyError for a mark without a table."""
 
     def put(match: re.Match[str]) -> str:
-        return "\n".join([match[1], *found[match[2]], match[3]])
+        lines = found[match[2]]
+        if len(lines) < 3:  # a head without rows
+            lines = ["Not measured yet."]
+        elif (PAGE.parent / "images" / f"balance-{match[2]}.svg").exists():
+            lines = [f"![p99 against {match[2]}](images/balance-{match[2]}.svg)", "", *lines]
+        return "\n".join([match[1], *lines, match[3]])
 
     return re.sub(r"(<!-- begin (\w+) -->)\n.*?(<!-- end \2 -->)", put, page, flags=re.DOTALL)
 
