@@ -187,7 +187,8 @@ class Disk:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
-        self._held: list[int] = []
+        # Every file that had contents stays open, so that no later one gets its number and with it them.
+        self._held = [os.open(path, os.O_RDONLY) for path in folder.iterdir()]
         self._contents = {path.stat().st_ino: path.read_bytes() for path in folder.iterdir()}
         self._names = self._listing()
         real = os.fsync
@@ -198,7 +199,7 @@ class Disk:
             if stat.S_ISDIR(found.st_mode):
                 self._names = self._listing()
             else:
-                self._held.append(os.dup(descriptor))  # so that no other file gets its number
+                self._held.append(os.dup(descriptor))
                 self._contents[found.st_ino] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
 
         monkeypatch.setattr(os, "fsync", fsync)

@@ -103,6 +103,17 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             self.do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def click_on(self, selector: str) -> None:
+        """Click in the middle of an element, once it stands still and nothing covers it."""
+        where = self.ask(
+            "new Promise((done) => { let last = ''; const look = () => {"
+            f"const found = document.querySelector({json.dumps(selector)}), box = found.getBoundingClientRect();"
+            "const place = [box.x + box.width / 2, box.y + box.height / 2];"
+            "if (String(place) === last && found.contains(document.elementFromPoint(...place))) done(place);"
+            "else { last = String(place); requestAnimationFrame(look); } }; look(); })"
+        )
+        self.click(*where)
+
     def picture(self) -> bytes:
         return base64.b64decode(self.do("Page.captureScreenshot", format="png")["data"])
 
