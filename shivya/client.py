@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +81,8 @@ class Client:
         self.service = service
         self.ignored = 0
         """Jobs accepted from a source that cannot be a node's name, or one source too many."""
+        self.heard: Callable[[], None] | None = None
+        """Called after each table that the daemon pushes, in a thread of the client's own."""
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._counts = _Counts()
@@ -338,6 +341,8 @@ class Client:
             self._out = [max(0, row.out + self._sent.get(row.id, 0) - row.seen) for row in rows]
             self._table, self._table_at = table, time.monotonic()
         self._ready.set()
+        if self.heard is not None:
+            self.heard()
 
     def _collect(self) -> bytes:
         """Return the COUNT lines for what happened since the last call."""

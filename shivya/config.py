@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from shivya import toml_file
 from shivya_daemon.settings import (
     CAPABILITY_KEYS,
     CapabilitySettings,
@@ -193,25 +194,14 @@ def _flag(key: str) -> str:
 
 def _params_layer(path: Path) -> _Layer:
     """Return the table [law] of a file of parameters; the rest of it says how they came about."""
-    law = _read(path).get("law")
+    law = toml_file.read(path, SettingsError).get("law")
     if not isinstance(law, dict):
         raise SettingsError(f"{path} has no table [law]; name a file that 'shivya tune' wrote")
     return _checked(path, {"law": law})
 
 
 def _file_layer(path: Path) -> _Layer:
-    return _checked(path, _read(path))
-
-
-def _read(path: Path) -> dict[str, object]:
-    import tomllib  # only where a file exists
-
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    return _checked(path, toml_file.read(path, SettingsError))
 
 
 def _checked(path: Path, table: Mapping[str, object]) -> _Layer:

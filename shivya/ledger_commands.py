@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 from shivya.commands import show as show_document
 from shivya.errors import CommandError, ExitCode
 from shivya.tables import table
+from shivya_daemon.paths import LEDGER_FOLDER
 from shivya_daemon.views.words import number, plain
 
 if TYPE_CHECKING:
     from shivya_daemon.ledgers.audit import Report
 
-FOLDER = "ledger"
-"""Of the ledger, in the state directory."""
 _SHORT_HASH = 12
 
 
@@ -127,7 +126,7 @@ def _folder(options: Namespace) -> Path:
     from shivya_daemon.settings import SettingsError, state_directory
 
     try:
-        return state_directory(config.load({"port": options.port})) / FOLDER
+        return state_directory(config.load({"port": options.port})) / LEDGER_FOLDER
     except SettingsError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
 

@@ -11,21 +11,19 @@ import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shivya.compiled import interrupts, keep_what_is_compiled, leave, memory_in_words
+from shivya.compiled import Apart, Interrupted, keep_what_is_compiled, leave, progress
 from shivya.errors import CommandError, ExitCode
 from shivya.simulate_hosts import Hosts
+from shivya_daemon.views.words import finite
 
 if TYPE_CHECKING:
     from shivya.experiments import Row
     from shivya_kernels.fleet import Scenario
 
-    _News = Literal["run", "finished", "interrupted"] | BaseException
     _Run = Sequence[Row]
     """The rows of one law at one load, one per seed."""
 
@@ -83,17 +81,22 @@ def simulate(options: Namespace) -> int:
     if hosts is None or hosts.prints:
         _check_outputs(options)
     runs: list[_Run] = []
-    news: SimpleQueue[_News] = SimpleQueue()
-    with interrupts(lambda: news.put("interrupted")), nullcontext() if hosts is None else hosts.quiet():
+    interrupted = False
+    with Apart() as apart, nullcontext() if hosts is None else hosts.quiet():
         plan = _plan(options, hosts)
-        finished = _run(plan, runs, news)
-    known = tuple(runs)
+        try:
+            with progress() as show:
+                for run in apart.each(lambda: _runs(plan)):
+                    runs.append(run)
+                    show("simulating", len(runs) / plan.runs)
+        except Interrupted:
+            interrupted = True
     if hosts is None or hosts.prints:
-        _publish(options, plan, known)
-    if finished:
-        return ExitCode.OK
-    sys.stderr.write(f"shivya simulate: interrupted, {len(known)} of {plan.runs} runs are done\n")
-    leave(ExitCode.INTERRUPTED)
+        _publish(options, plan, runs)
+    if interrupted:
+        sys.stderr.write(f"shivya simulate: interrupted, {len(runs)} of {plan.runs} runs are done\n")
+        leave(ExitCode.INTERRUPTED)
+    return ExitCode.OK
 
 
 def _check_outputs(options: Namespace) -> None:
@@ -148,58 +151,22 @@ def _jobs(scenario: Scenario) -> float:
     return scenario.load * rate * scenario.nodes * scenario.horizon
 
 
-def _run(plan: _Plan, runs: list[_Run], news: SimpleQueue[_News]) -> bool:
-    """Add runs as they come, until the last; whether it came. The thread does not outlive the process."""
-    thread = Thread(target=_work, args=(plan, runs, news), name="simulate", daemon=True)
-    thread.start()
-    with _progress(plan.runs) as show:
-        while (new := news.get()) == "run":
-            show()
-    if new == "interrupted":
-        return False
-    thread.join()
-    if isinstance(new, ValueError):
-        raise CommandError(ExitCode.USAGE, str(new)) from new
-    if isinstance(new, BaseException):
-        raise memory_in_words(new)
-    return True
+def _runs(plan: _Plan) -> Iterator[_Run]:
+    """Yield every law at every load."""
+    from shivya import experiments
+    from shivya_kernels.fleet import worlds
 
-
-def _work(plan: _Plan, runs: list[_Run], news: SimpleQueue[_News]) -> None:
-    try:
-        from shivya import experiments
-        from shivya_kernels.fleet import worlds
-
-        with nullcontext() if plan.hosts is None else plan.hosts.met():
-            for scenario in plan.scenarios:
-                world = worlds(scenario, plan.own_seeds)
-                for law in plan.laws:
-                    rows = experiments.measure(world, law).rows  # not the trace, which may be large
-                    runs.append(rows if plan.hosts is None else plan.hosts.gathered(rows))
-                    news.put("run")
-        news.put("finished")
-    except BaseException as error:  # raised where the command waits for it
-        news.put(error)
-
-
-@contextmanager
-def _progress(runs: int) -> Iterator[Callable[[], None]]:
-    """Show a bar while the context lasts, where a person looks."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("simulating", total=runs)
-        yield lambda: progress.advance(task)
+    with nullcontext() if plan.hosts is None else plan.hosts.met():
+        for scenario in plan.scenarios:
+            world = worlds(scenario, plan.own_seeds)
+            for law in plan.laws:
+                rows = experiments.measure(world, law).rows  # not the trace, which may be large
+                yield rows if plan.hosts is None else plan.hosts.gathered(rows)
 
 
 def _publish(options: Namespace, plan: _Plan, runs: Sequence[_Run]) -> None:
     """Print the results, then write the files."""
-    rows = [_finite(row) for run in runs for row in run]
+    rows = [finite(row) for run in runs for row in run]
     if options.json:
         sys.stdout.write(json.dumps({"rows": rows}, indent=2) + "\n")
     elif runs:
@@ -215,14 +182,6 @@ def _publish(options: Namespace, plan: _Plan, runs: Sequence[_Run]) -> None:
         from shivya.simulate_plot import draw
 
         options.plot.write_text(draw(runs, _title(plan)), encoding="utf-8")
-
-
-def _finite(row: Row) -> Row:
-    """A row as JSON and CSV have it: null for a time that is not finite, such as that of a job never done."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
 
 
 def _title(plan: _Plan) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from shivya import toml_file
 
 if TYPE_CHECKING:
     from shivya_kernels.fleet import Outage, Scenario
@@ -136,12 +137,7 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises `ScenarioError` for a file that cannot be read, an unknown key, or a value out of its range.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScenarioError(f"cannot read {path}: {error.strerror}; name a scenario file (TOML)") from None
-    except ValueError as error:
-        raise ScenarioError(f"{path} is not valid TOML: {error}") from None
+    document = toml_file.read(path, ScenarioError, "name a scenario file (TOML)")
     for name, table in document.items():
         if name not in TABLES or not isinstance(table, dict):
             raise ScenarioError(

@@ -13,6 +13,7 @@ request itself carries none, and may be lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import os
@@ -52,8 +53,6 @@ _HELLO_TIMEOUT = 5.0
 _IDLE_TIMEOUT = 120.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.5
 _ASK_TIMEOUT = 1.0
-_ASK_AGAIN, _LOOK_AGAIN = 0.03, 0.01
-"""Seconds after a request, and after finding nobody to ask, before an idle node looks again."""
 _log = logging.getLogger(__name__)
 
 _K = TypeVar("_K")
@@ -137,6 +136,8 @@ class Carrier:
         self._taking: dict[bytes, asyncio.Future[None]] = {}
         self._accepted: OrderedDict[str, int] = OrderedDict()
         """Jobs taken, by sender."""
+        self._news = asyncio.Event()
+        """Set when an idle node should look again whom to ask."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -198,16 +199,28 @@ class Carrier:
     async def pull(self, idle: asyncio.Event) -> None:
         """Ask busy neighbours for jobs while `idle` is set, that is while a server is here, until cancelled.
 
-        One at a time is asked, the one that `Client.whom_to_ask` names.
+        One at a time is asked, the one that `Client.whom_to_ask` names; again when the daemon has told
+        something new, or a job has come. Takes `Client.heard` for that. Raises `ValueError` without a client.
         """
-        while True:
-            await idle.wait()
-            peer = None if self.client is None else self.client.whom_to_ask()
-            if peer is not None and peer.address is not None:
-                await self.ask(peer.address)
-                await asyncio.sleep(_ASK_AGAIN)
-            else:
-                await asyncio.sleep(_LOOK_AGAIN)
+        client, loop = self.client, asyncio.get_running_loop()
+        if client is None:
+            raise ValueError("a carrier without a client knows nobody to ask; set `client` first")
+
+        def look_again() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._news.set)
+
+        client.heard = look_again
+        try:
+            while True:
+                await idle.wait()
+                self._news.clear()
+                peer = client.whom_to_ask()
+                if peer is not None and peer.address is not None:
+                    await self.ask(peer.address)
+                await self._news.wait()
+        finally:
+            client.heard = None
 
     async def ask(self, address: str) -> bool:
         """Ask for a waiting job, once; True when the one asked said that it sends one."""
@@ -376,6 +389,7 @@ class Carrier:
         _remember(self._accepted, sender, self._accepted.get(sender, 0) + 1, _MAX_SENDERS)
         if self.client is not None:
             self.client.accepted(sender)
+        self._news.set()
 
 
 def _remember(memory: OrderedDict[_K, _V], key: _K, value: _V, limit: int) -> None:

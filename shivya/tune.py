@@ -7,27 +7,20 @@ a thread of its own, because compiled code does not listen to signals: an interr
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from shivya.compiled import interrupts, keep_what_is_compiled, leave, memory_in_words
+from shivya.compiled import Apart, Interrupted, keep_what_is_compiled, leave, progress
 from shivya.errors import CommandError, ExitCode
+from shivya_daemon.views.words import finite
 
 if TYPE_CHECKING:
     from shivya.experiments import Estimate
-    from shivya.tune_search import Outcome, Plan, Progress
-
-    _News = Progress | Outcome | BaseException | None
-    """None: interrupted."""
+    from shivya.tune_search import Outcome, Plan
 
 NAMES = (
     "gap",
@@ -52,24 +45,16 @@ def tune(options: Namespace) -> int:
     """Tune the law's parameters by gradient through simulated fleets, and write those that prove better."""
     _check(options)
     started = time.monotonic()
-    news: SimpleQueue[_News] = SimpleQueue()
-    with interrupts(lambda: news.put(None)):
-        plan = _plan(options)
-
-        allowed = 60 * float(options.minutes)
-
-        def spent() -> float:
-            return (time.monotonic() - started) / allowed
-
-        outcome = _run(plan, spent, news)
-    if outcome is None:
+    try:
+        plan, outcome = _run(options, started)
+    except Interrupted:
         sys.stderr.write("shivya tune: interrupted, nothing was written\n")
         leave(ExitCode.INTERRUPTED)
     document = _document(options, plan, outcome, time.monotonic() - started)
     refusal = _refusal(outcome)
     if options.json:
         shown = {"written": refusal is None, "file": str(options.output), **document}
-        sys.stdout.write(json.dumps(_finite(shown), indent=2) + "\n")
+        sys.stdout.write(json.dumps(finite(shown), indent=2) + "\n")
     else:
         sys.stdout.write(_text(plan, outcome))
     sys.stdout.flush()
@@ -110,46 +95,23 @@ def _plan(options: Namespace) -> Plan:
     return Plan(scenario, names, options.seed)
 
 
-def _run(plan: Plan, spent: Callable[[], float], news: SimpleQueue[_News]) -> Outcome | None:
-    """Search in a thread, which does not outlive the process; None if interrupted."""
-    from shivya.tune_search import Progress
+def _run(options: Namespace, started: float) -> tuple[Plan, Outcome]:
+    """Check, and search; raises `Interrupted`."""
+    allowed = 60 * float(options.minutes)
 
-    thread = Thread(target=_work, args=(plan, spent, news), name="tune", daemon=True)
-    thread.start()
-    with _progress() as show:
-        while isinstance(new := news.get(), Progress):
-            show(new)
-    if isinstance(new, ValueError):
-        raise CommandError(ExitCode.USAGE, str(new)) from new
-    if isinstance(new, BaseException):
-        raise memory_in_words(new)
-    return new
+    def spent() -> float:
+        return (time.monotonic() - started) / allowed
 
+    with Apart() as apart:
+        plan = _plan(options)
+        from shivya import tune_search
 
-def _work(plan: Plan, spent: Callable[[], float], news: SimpleQueue[_News]) -> None:
-    try:
-        from shivya.tune_search import search
-
-        for item in search(plan, spent):
-            news.put(item)
-    except BaseException as error:  # raised where the command waits for it
-        news.put(error)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
-    """Show a bar while the context lasts, where a person looks."""
-    if not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("drawing fleets", total=1.0)
-        yield lambda progress: bar.update(task, description=progress.what, completed=progress.share)
+        with progress() as show:
+            for item in apart.each(lambda: tune_search.search(plan, spent)):
+                if not isinstance(item, tune_search.Progress):
+                    return plan, item
+                show(item.what, item.share)
+    raise AssertionError("a search ends with its outcome")
 
 
 def _refusal(outcome: Outcome) -> str | None:
@@ -200,15 +162,6 @@ def _document(options: Namespace, plan: Plan, outcome: Outcome, seconds: float) 
             "seconds": round(seconds, 1),
         },
     }
-
-
-def _finite(value: Any) -> Any:
-    """A document as JSON has it: null for what is not finite."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(plan: Plan, outcome: Outcome) -> str:

@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from shivya import toml_file
 
 if TYPE_CHECKING:
     from shivya_kernels.fleet import Params, Scenario
@@ -81,13 +82,7 @@ def read(path: Path) -> Params:
 
     Raises `ParametersError` for a file that cannot be read, an unknown parameter, or one that is no number.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParametersError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ParametersError(f"{path} is not valid TOML: {error}") from None
-    table = document.get("parameters")
+    table = toml_file.read(path, ParametersError).get("parameters")
     if not isinstance(table, dict):
         raise ParametersError(f"{path} has no table [parameters]; name a file that 'shivya tune' wrote")
 

@@ -9,7 +9,7 @@ from argparse import Namespace
 from shivya import whatif_mesh
 from shivya.ask import ask
 from shivya.commands import socket_of
-from shivya.compiled import Interrupted, keep_what_is_compiled, leave, run_apart
+from shivya.compiled import Apart, Interrupted, keep_what_is_compiled, leave
 from shivya.errors import CommandError, ExitCode
 from shivya.whatif_text import document, text
 from shivya.whatif_twins import JOBS_LIMIT, LONGEST, Question, outlooks
@@ -20,12 +20,11 @@ def whatif(options: Namespace) -> int:
     question = _question(options)
     keep_what_is_compiled()
     try:
-        now, then = run_apart(lambda: outlooks(question))
+        with Apart() as apart:
+            ((now, then),) = apart.each(lambda: [outlooks(question)])
     except Interrupted:
         sys.stderr.write("shivya whatif: interrupted\n")
         leave(ExitCode.INTERRUPTED)
-    except ValueError as error:
-        raise CommandError(ExitCode.USAGE, str(error)) from error
     if options.json:
         sys.stdout.write(json.dumps(document(question, now, then), indent=2) + "\n")
     else:

@@ -10,7 +10,7 @@ from shivya import whatif_mesh
 from shivya.tables import table
 from shivya.whatif_mesh import Overload
 from shivya.whatif_twins import FIGURES, Band, Outlook, Question
-from shivya_daemon.views.words import number, plain
+from shivya_daemon.views.words import finite, number, plain
 
 _TIMES = ("p50", "p99", "mean")
 _SHORT_WATCH = 30.0
@@ -52,10 +52,7 @@ def document(question: Question, now: Outlook, then: Outlook | None) -> dict[str
 
 
 def _bands(outlook: Outlook) -> dict[str, dict[str, float | None]]:
-    return {
-        figure: {key: value if math.isfinite(value) else None for key, value in asdict(band).items()}
-        for figure, band in outlook.items()
-    }
+    return {figure: finite(asdict(band)) for figure, band in outlook.items()}
 
 
 def _overload(part: Overload) -> dict[str, Any]:

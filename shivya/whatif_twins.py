@@ -37,8 +37,6 @@ JOBS_LIMIT = 20_000_000
 """Most jobs of all twins together."""
 FIGURES = ("p50", "p99", "mean", "largest_queue", "held", "utilisation", "moves_per_job")
 _LOW, _HIGH = 0.05, 0.95
-_NEVER_DO = {"drift": 0.0, "kappa": 0.0, "pull_wait": math.inf, "prior_jobs": 1e9}
-"""What a daemon that does not tell a number of the law does not do, as the law's own numbers."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def params(mesh: Mesh) -> Params:
     """The numbers of the law that the daemons follow."""
     from shivya_kernels.fleet import LAWS, Params
 
-    told: dict[str, Any] = {**_NEVER_DO, **mesh.law, "hops": int(mesh.law.get("hop_limit", 8))}
+    told: dict[str, Any] = {**mesh.law, "hops": int(mesh.law.get("hop_limit", 8))}
     known = {field.name for field in fields(Params)}
     return replace(LAWS["shivya"].params, **{key: value for key, value in told.items() if key in known})
 

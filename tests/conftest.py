@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def golden() -> Path:
     """Folder of the independent golden values."""
     return GOLDEN
+
+
+@pytest.fixture
+def coordinator() -> Iterator[str]:
+    """Where processes of JAX's may meet: a port given to nobody else, which they can share (SO_REUSEPORT)."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{holder.getsockname()[1]}"
 
 
 # What this machine lacks is skipped, and said at the end; with SHIVYA_REQUIRE=all nothing may be lacking.

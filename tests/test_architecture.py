@@ -74,7 +74,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.ask": ({"shivya.errors"}, set()),
     "shivya.errors": (set(), set()),
     "shivya.tables": ({"shivya_daemon.views.words"}, set()),
-    "shivya.config": ({"shivya_daemon.settings"}, set()),
+    "shivya.config": ({"shivya.toml_file", "shivya_daemon.settings"}, set()),
+    "shivya.toml_file": (set(), set()),
     "shivya.client": (
         {"shivya.daemon_link", "shivya_daemon.placement", "shivya_daemon.in_service", "shivya_daemon.paths"},
         set(),
@@ -87,13 +88,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.settlement": ({"shivya_kernels"}, {"jax", "numpy"}),
     "shivya.reconcile": ({"shivya.errors", "shivya.settlement", "shivya.tables"}, set()),
     "shivya.experiments": ({"shivya.simulate_scenario", "shivya_kernels"}, set()),
-    "shivya.compiled": ({"shivya.errors", "shivya_daemon.mind"}, set()),
+    "shivya.compiled": ({"shivya.errors", "shivya_daemon.mind"}, {"rich"}),
     "shivya.tune": (
         {"shivya.compiled", "shivya.errors", "shivya.experiments", "shivya.simulate_scenario"}
-        | {"shivya.tables", "shivya.tune_file", "shivya.tune_search", "shivya.tune_space", "shivya.version"},
-        {"rich"},
+        | {"shivya.tables", "shivya.tune_file", "shivya.tune_search", "shivya.tune_space", "shivya.version"}
+        | {"shivya_daemon.views.words"},
+        set(),
     ),
-    "shivya.tune_file": ({"shivya_kernels"}, set()),
+    "shivya.tune_file": ({"shivya.toml_file", "shivya_kernels"}, set()),
     "shivya.tune_search": ({"shivya.experiments", "shivya.tune_space", "shivya_kernels"}, {"jax", "numpy"}),
     "shivya.tune_space": ({"shivya_kernels"}, {"jax", "numpy"}),
     "shivya.whatif": (
@@ -116,12 +118,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
             "shivya.simulate_plot",
             "shivya.simulate_scenario",
         }
-        | {"shivya.tables", "shivya_kernels"},
-        {"rich"},
+        | {"shivya.tables", "shivya_daemon.views.words", "shivya_kernels"},
+        set(),
     ),
     "shivya.simulate_hosts": ({"shivya.errors", "shivya.experiments"}, {"jax", "numpy"}),
     "shivya.simulate_plot": ({"shivya.experiments"}, set()),
-    "shivya.simulate_scenario": ({"shivya_kernels"}, set()),
+    "shivya.simulate_scenario": ({"shivya.toml_file", "shivya_kernels"}, set()),
     "shivya.proxy": ({"shivya.settlement", "shivya_kernels"}, set()),
     "shivya.demo": ({"shivya.demo", "shivya.client", "shivya.transfer", "shivya.waiting"}, {"rich"}),
     "shivya_kernels": ({"shivya_kernels"}, {"jax", "numpy", "jaxtyping"}),
@@ -140,8 +142,15 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shivya_daemon.journal": ({"shivya_daemon.core", "shivya_daemon.ledgers.audit"}, {"anyio"}),
     "shivya_daemon.ledgers": (set(), set()),
-    "shivya_daemon.ledgers.audit": ({"shivya_daemon.ledgers.audit", "shivya_daemon.core"}, set()),
-    "shivya_daemon.ledgers.credits": ({"shivya_daemon.ledgers.credits", "shivya_daemon.core"}, set()),
+    "shivya_daemon.ledgers.disk": (set(), set()),
+    "shivya_daemon.ledgers.audit": (
+        {"shivya_daemon.ledgers.audit", "shivya_daemon.ledgers.disk", "shivya_daemon.core"},
+        set(),
+    ),
+    "shivya_daemon.ledgers.credits": (
+        {"shivya_daemon.ledgers.credits", "shivya_daemon.ledgers.disk", "shivya_daemon.core"},
+        set(),
+    ),
     "shivya_daemon.ledgers.credits.etcd_gateway": ({"shivya_daemon.ledgers.credits"}, {"httpx"}),
     "shivya_daemon.guard": (
         {"shivya_daemon.guard", "shivya_daemon.core", "shivya_daemon.mind.beat", "shivya_daemon.services"}

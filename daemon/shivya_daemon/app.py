@@ -37,7 +37,9 @@ from shivya_daemon.guard.sight import Outcome, Sight
 from shivya_daemon.identityfile import load_or_create_identity
 from shivya_daemon.journal import Journal
 from shivya_daemon.keyfile import KeyFileError
+from shivya_daemon.ledgers.audit.files import FILE_NAME
 from shivya_daemon.operations import NodeOperations, Place
+from shivya_daemon.paths import LEDGER_FOLDER
 from shivya_daemon.services import ServiceBook, ServiceView
 from shivya_daemon.settings import (
     DaemonSettings,
@@ -143,7 +145,7 @@ class Daemon:
         port = self._driver.address[1]
         self._stop = anyio.Event()
         self._control = ControlServer(self._desk, socket_path(settings.socket, port))
-        path = state_directory(settings) / "ledger" / "ledger.jsonl"
+        path = state_directory(settings) / LEDGER_FOLDER / FILE_NAME
         self._journal = Journal(path, identity, time.time, self._node.tell_ledger_head)
         self._sentry = Sentry(self._node, settings.law.tick_interval, record=self._journal.note)
         self._desk.guard = self._operations.guard = self._sentry
@@ -245,7 +247,8 @@ class Daemon:
         now = time.monotonic()
         if now - self._summed_at >= _SUMMARY_INTERVAL:
             self._summed_at = now
-            self._journal.note("SUMMARY", summary(self._desk.snapshot(now)))
+            guard = self._sentry.arbiter.summary()
+            self._journal.note("SUMMARY", {**summary(self._desk.snapshot(now)), "guard": guard})
 
     def _announce(self) -> None:
         """Tell the fleet when this host has other addresses than before; one without any keeps the old."""

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from shivya_daemon.core.errors import DecodeError
 from shivya_daemon.core.identity import Identity, node_id
-from shivya_daemon.ledgers.audit import Ledger
+from shivya_daemon.ledgers.audit import Ledger, Limits
 from shivya_daemon.ledgers.audit.checkpoint import decode
 from shivya_daemon.ledgers.audit.errors import LedgerError
 from shivya_daemon.ledgers.audit.witnessed import Finding, Witnessed
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 MAX_WAITING = 1024
 """Notes that wait to be written; of more the oldest go, and are counted."""
-_BATCH_SECONDS = 1.0
+_LIMITS = Limits()
 
 Note = tuple[str, dict[str, object], float]
 
@@ -100,7 +100,7 @@ class Journal:
             self._wake = anyio.Event()
             await anyio.to_thread.run_sync(self._write)
             # What came meanwhile waits for the next batch: one sync a second at most.
-            await anyio.sleep(_BATCH_SECONDS)
+            await anyio.sleep(_LIMITS.batch_seconds)
             await anyio.to_thread.run_sync(self._settle)
             self._publish(self._ledger)
 
@@ -114,7 +114,7 @@ class Journal:
             self._ledger.close()
 
     def _open(self) -> Ledger:
-        return Ledger.open(self._path, self._identity, wall=self._wall)
+        return Ledger.open(self._path, self._identity, _LIMITS, wall=self._wall)
 
     def _write(self) -> None:
         assert self._ledger is not None

@@ -1,4 +1,4 @@
-"""Where the control socket of a node lives: one rule for the daemon, the command line and the client.
+"""Where a node's control socket and ledger live: one rule for the daemon, the command line and the client.
 
 Standard library only, so that an application that imports the client pays for nothing else.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+LEDGER_FOLDER = "ledger"
+"""Of the audit ledger, in the state directory."""
 _SOCKET_PATH_LIMIT = 100  # bytes; sun_path holds 108 on Linux, 104 on BSD
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shivya_daemon.core.anomalies import Anomalies, Kind
-from shivya_daemon.guard.arbiter import HISTORY, SUMMARY_INTERVAL, Arbiter, Suspicion
+from shivya_daemon.guard.arbiter import HISTORY, Arbiter, Suspicion
 from shivya_daemon.guard.sight import LINKS, VERTICES, LinkSight, Loop, Outcome, Sight, Threat, VertexSight
 from shivya_daemon.mind import beat as engine
 
@@ -316,15 +316,18 @@ def test_a_record_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> 
     assert "no space left" in caplog.text
 
 
-def test_the_record_has_news_and_a_summary_a_minute_and_not_each_beat() -> None:
+def test_the_record_has_news_and_the_summary_all_beats_since_the_last() -> None:
     said: list[str] = []
     arbiter = Clock().arbiter(record=lambda action, _: said.append(action), anomalies=Anomalies())
     outcome = Outcome("APPLY_BALANCE", loop=arbiter.loop)
     for tick in range(1200):
         calm = replace(outcome, action="NOOP") if tick % 2 else outcome
         arbiter.settle(calm, Suspicion(), 0.1 * tick)
-    assert said.count("APPLY_BALANCE") == 12 and said.count("SUMMARY") == int(120 // SUMMARY_INTERVAL) - 1
-    assert "NOOP" not in said
+    assert said == ["APPLY_BALANCE"] * 12
+    summed = {"beats": 1200, "actions": {"APPLY_BALANCE": 600, "NOOP": 600}, "threat": outcome.threat}
+    assert arbiter.summary() == summed
+    arbiter.settle(outcome, Suspicion(), 120.0)
+    assert arbiter.summary()["actions"] == {"APPLY_BALANCE": 1}
 
 
 def test_alone_every_pulse_and_core_is_recorded() -> None:

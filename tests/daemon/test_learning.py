@@ -299,18 +299,16 @@ def test_a_lesson_under_way_waits_while_nothing_is_granted() -> None:
         school.tick(second, "a")
     school.share = 0.0
     school.tick(3, "a")
-    waited = 0
-
-    def sleep(seconds: float) -> None:
-        nonlocal waited
-        waited += 1
-        if waited == 5:
-            school.share = learn.SHARE
-            school.tick(4, "a")
-
-    school.learner._sleep = sleep
-    assert school.jobs.run() == 1
-    assert waited == 5
+    lesson, breathing = threading.Thread(target=school.jobs.run), threading.Event()
+    school.learner._sleep = lambda seconds: breathing.set()
+    lesson.start()
+    assert breathing.wait(60)
+    school.tick(4, "a")
+    assert lesson.is_alive(), "it goes on only when it may"
+    school.share = learn.SHARE
+    school.tick(5, "a")
+    lesson.join(60)
+    assert not lesson.is_alive() and len(school.lessons) == 1
 
 
 def test_what_a_swap_would_gain_is_known_until_it_is_taken() -> None:

@@ -1,11 +1,14 @@
-"""What tests of the command line share."""
+"""What tests of the command line and of applications share; and `relay`, for them to import."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

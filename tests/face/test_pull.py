@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from relay import HOST, Relay
 from shivya.client import Client, Load, Peer
 from shivya.demo import children
 from shivya.demo.children import Child
@@ -22,8 +23,6 @@ from shivya.demo.plan import Arrival, Plan
 from shivya.job_frames import Ack, Ask, Hello, Job, encode, read
 from shivya.transfer import Carrier, TransferError
 from shivya.waiting import Waiting
-
-HOST = "127.0.0.1"
 
 
 class Advice(Client):
@@ -143,73 +142,25 @@ def test_an_idle_node_pulls_until_it_has_everything_and_a_busy_one_asks_for_noth
         async with couple(tmp_path, 8) as (a, b):
             b.idle.clear()
             pulling = asyncio.create_task(b.carrier.pull(b.idle))
-            done, _ = await asyncio.wait([pulling], timeout=0.05)
-            assert not done and not b.taken
+            await asyncio.sleep(0)
+            assert b.advice.heard is not None
+            b.advice.heard()
+            await asyncio.sleep(0)
+            assert not b.taken
+            asked, b.advice.asked = b.advice.asked, None
             b.idle.set()
+            await asyncio.sleep(0)
+            b.advice.asked = asked
+            b.advice.heard()
             while len(b.taken) < 8:
                 b.arrived.clear()
                 await b.arrived.wait()
             pulling.cancel()
+            await asyncio.wait([pulling])
+            assert b.advice.heard is None
             assert sorted(b.taken) == [n.to_bytes(16) for n in range(8)] and not a.line
 
     asyncio.run(scenario())
-
-
-class Cutter:
-    """A relay to one address that cuts each connection after a number of bytes."""
-
-    def __init__(self, target: str, rng: random.Random) -> None:
-        host, port = target.rsplit(":", 1)
-        self._target, self._rng = (host, int(port)), rng
-        self.cuts = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> str:
-        self._server = await asyncio.start_server(self._relay, HOST, 0)
-        return f"{HOST}:{self._server.sockets[0].getsockname()[1]}"
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            up_reader, up_writer = await asyncio.open_connection(*self._target)
-            try:
-                flows = [
-                    asyncio.create_task(self._forward(reader, up_writer)),
-                    asyncio.create_task(self._forward(up_reader, writer)),
-                ]
-                try:
-                    await asyncio.wait(flows, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for flow in flows:
-                        flow.cancel()
-                    await asyncio.wait(flows)
-            finally:
-                up_writer.transport.abort()
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left = self._rng.randint(30, 400)
-        try:
-            while left > 0 and (data := await reader.read(min(left, 4096))):
-                writer.write(data)
-                await writer.drain()
-                left -= len(data)
-            self.cuts += left <= 0
-        except (OSError, asyncio.CancelledError):
-            pass
 
 
 def test_no_job_is_lost_or_taken_twice_though_requests_and_jobs_are_cut_off(tmp_path: Path) -> None:
@@ -217,8 +168,8 @@ def test_no_job_is_lost_or_taken_twice_though_requests_and_jobs_are_cut_off(tmp_
         rng = random.Random(3)
         async with couple(tmp_path, 60) as (a, b):
             assert b.advice.asked is not None and b.advice.asked.address is not None
-            to_a = Cutter(b.advice.asked.address, rng)
-            to_b = Cutter(a.advice.given["b"].address or "", rng)
+            to_a, to_b = Relay(b.advice.asked.address), Relay(a.advice.given["b"].address or "")
+            to_a.cut_after = to_b.cut_after = lambda: (rng.randint(30, 400), rng.randint(30, 400))
             async with to_a as asking, to_b as giving:
                 a.advice.given["b"] = Peer("bb" * 20, "b", giving)
                 while len(b.taken) < 60:  # what comes back to `a` is asked for again

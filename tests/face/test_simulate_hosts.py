@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,37 +18,27 @@ SCENARIO = "[scenario]\nnodes = 6\nmean_degree = 2.5\nseconds = 4\nwarm_up = 1\n
 pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
 
-@contextmanager
-def reserved_port() -> Iterator[int]:
-    """A port that nobody else is given while it is held; the coordinator shares it (SO_REUSEPORT)."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
-
-
 @pytest.mark.timeout(2.5 * PATIENCE)
-def test_two_processes_print_what_one_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_processes_print_what_one_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], coordinator: str
+) -> None:
     (tmp_path / "scenario.toml").write_text(SCENARIO)
     argv = ["simulate", "scenario.toml", "--laws", "none,sed", "--load", ".5,.8", "--seeds", "3", "--json"]
     assert main(argv) == 0
     alone = json.loads(capsys.readouterr().out)
     running = []
-    with reserved_port() as port:
-        shared = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--csv", "rows.csv"]
-        for process in range(2):
-            command = [sys.executable, "-m", "shivya", *argv, *shared, "--process", str(process)]
-            running.append(
-                subprocess.Popen(
-                    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-                )
-            )
-        try:
-            said = [process.communicate(timeout=PATIENCE) for process in running]
-        finally:
-            for process in running:
-                process.kill()
-                process.wait()
+    shared = ["--coordinator", coordinator, "--processes", "2", "--csv", "rows.csv"]
+    for process in range(2):
+        command = [sys.executable, "-m", "shivya", *argv, *shared, "--process", str(process)]
+        running.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        )
+    try:
+        said = [process.communicate(timeout=PATIENCE) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
     assert [process.returncode for process in running] == [0, 0], said
     assert json.loads(said[0][0]) == alone
     assert said[1][0] == "", "only process 0 prints"

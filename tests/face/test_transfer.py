@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from relay import HOST, Relay
 from shivya import job_frames
 from shivya.client import Client, Load
 from shivya.job_frames import Delivery, Hello, Job
 from shivya.transfer import Carrier, Receipt, TransferFailed, TransferInDoubt
 
 pytestmark = pytest.mark.anyio
-HOST = "127.0.0.1"
 
 
 @pytest.fixture
@@ -57,69 +57,6 @@ async def pair(**options: Any) -> AsyncIterator[tuple[Carrier, Carrier, str, Inb
         Carrier(inbox, name="b") as receiver,
     ):
         yield sender, receiver, await receiver.start(HOST), inbox
-
-
-class Proxy:
-    """A relay that can cut, after so many bytes of one direction, or stop to forward."""
-
-    def __init__(self, target: str) -> None:
-        self.host, port = target.rsplit(":", 1)
-        self.port = int(port)
-        self.cut_after: Callable[[], tuple[int, int]] = lambda: (1 << 60, 1 << 60)
-        """Draws, per connection, how many bytes pass to and fro before both are cut."""
-        self.refusing = False
-        self.cuts = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> str:
-        self.server = await asyncio.start_server(self._relay, HOST, 0)
-        return f"{HOST}:{self.server.sockets[0].getsockname()[1]}"
-
-    async def __aexit__(self, *_: object) -> None:
-        self.server.close()
-        await self.server.wait_closed()
-        while self._tasks:
-            await asyncio.sleep(0)
-            for task in list(self._tasks):
-                task.cancel()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        back = None
-        try:
-            if self.refusing:
-                return
-            up_reader, back = await asyncio.open_connection(self.host, self.port)
-            to, fro = self.cut_after()
-            flows = [
-                asyncio.create_task(self._forward(reader, back, to)),
-                asyncio.create_task(self._forward(up_reader, writer, fro)),
-            ]
-            try:
-                await asyncio.wait(flows, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for flow in flows:
-                    flow.cancel()
-                await asyncio.wait(flows)
-        except asyncio.CancelledError:
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
-            if back is not None:
-                back.transport.abort()
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int) -> None:
-        try:
-            while left > 0 and (data := await reader.read(min(left, 4096))):
-                writer.write(data)
-                await writer.drain()
-                left -= len(data)
-            self.cuts += left <= 0
-        except (OSError, asyncio.CancelledError):
-            pass
 
 
 async def test_a_job_arrives_with_one_hop_more_and_a_receipt() -> None:
@@ -251,7 +188,7 @@ async def test_a_refused_job_stays_with_its_sender_and_may_be_offered_again() ->
 async def test_no_job_is_lost_or_taken_twice_over_connections_that_break() -> None:
     rng = random.Random(5)
     async with pair(patience=20.0) as (sender, receiver, target, inbox):
-        proxy = Proxy(target)
+        proxy = Relay(target)
         proxy.cut_after = lambda: (rng.randint(40, 4000), rng.randint(40, 2000))
         async with proxy as address:
             jobs = [job(n, payload=rng.randbytes(rng.randint(0, 300))) for n in range(200)]
@@ -273,7 +210,7 @@ async def test_no_job_is_lost_or_taken_twice_over_connections_that_break() -> No
 
 async def test_a_receiver_that_vanished_with_the_job_leaves_doubt() -> None:
     async with pair(patience=0.3) as (sender, _, target, inbox):
-        proxy = Proxy(target)
+        proxy = Relay(target)
         greeting = len(job_frames.encode(Hello(0, "b")))
         proxy.cut_after = lambda: (1 << 60, greeting + 1)  # no acknowledgement passes whole
         async with proxy as address:

@@ -316,7 +316,7 @@ def test_mistakes_are_told_before_jax_is_imported(scenario):
     program = (
         "import sys\nfrom argparse import Namespace\nfrom pathlib import Path\n"
         "from shivya.errors import CommandError\nfrom shivya.tune import tune\n"
-        "try:\n    tune(Namespace(file=Path('scenario.toml'), output=Path('p.toml'), only=None))\n"
+        "try:\n    tune(Namespace(file=Path('scenario.toml'), output=Path('p.toml'), minutes=1, only=None))\n"
         "except CommandError as error:\n    assert 'laod' in str(error), error\n"
         "sys.exit(' '.join({'jax', 'numpy', 'rich'} & set(sys.modules)) or 0)\n"
     )

@@ -123,11 +123,7 @@ def test_jobs_that_never_end_are_said_to(
     assert "never - never" in capsys.readouterr().out
 
 
-def test_the_law_is_the_daemons_and_what_it_does_not_tell_it_does_not_do() -> None:
-    mesh = read(DOCUMENT)
-    found = params(mesh)
-    assert (found.gap, found.hops, found.drift, found.kappa) == (0.05, 8, 0.0, 0.0)
-    assert found.pull_wait == float("inf")
+def test_the_law_is_the_daemons() -> None:
     told = {
         **DOCUMENT,
         "law": {**DOCUMENT["law"], "gap": 0.2, "drift": 0.7, "hop_limit": 3, "pull_wait": 0.1},

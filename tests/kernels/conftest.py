@@ -1,11 +1,15 @@
-"""Kernel tests run in float64 unless they ask for less."""
+"""Kernel tests run in float64 unless they ask for less; and `neighbourhood`, for them to import."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,11 +6,8 @@ Run as a script this file is one process of a distributed job (``work``).
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,16 +95,7 @@ def work(coordinator: str, index: int, folder: Path) -> None:
     jax.distributed.shutdown()
 
 
-@contextmanager
-def reserved_port() -> Iterator[int]:
-    """A port that nobody else is given while it is held; the coordinator shares it (SO_REUSEPORT)."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
-
-
-def run_together(folder: Path) -> None:
+def run_together(folder: Path, coordinator: str) -> None:
     """The distributed job, from start to end. Fails with what the processes said."""
     environment = {
         **os.environ,
@@ -115,27 +103,26 @@ def run_together(folder: Path) -> None:
         "JAX_ENABLE_X64": "1",
         "JAX_NUM_CPU_DEVICES": str(DEVICES_EACH),
     }
-    with reserved_port() as port:
-        logs = [folder / f"{index}.log" for index in range(PROCESSES)]
-        started: list[subprocess.Popen[bytes]] = []
-        try:
-            for index, log in enumerate(logs):
-                command = [sys.executable, __file__, f"127.0.0.1:{port}", str(index), str(folder)]
-                with log.open("wb") as output:
-                    started.append(
-                        subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-                    )
-            codes = [process.wait(PATIENCE) for process in started]
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
+    logs = [folder / f"{index}.log" for index in range(PROCESSES)]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for index, log in enumerate(logs):
+            command = [sys.executable, __file__, coordinator, str(index), str(folder)]
+            with log.open("wb") as output:
+                started.append(
+                    subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+                )
+        codes = [process.wait(PATIENCE) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
     assert codes == [0] * PROCESSES, "\n".join(log.read_text()[-2000:] for log in logs)
 
 
 @pytest.mark.timeout(2.5 * PATIENCE)
-def test_two_processes_with_two_devices_each_step_the_same_fleets(tmp_path: Path) -> None:
-    run_together(tmp_path)
+def test_two_processes_with_two_devices_each_step_the_same_fleets(tmp_path: Path, coordinator: str) -> None:
+    run_together(tmp_path, coordinator)
     states, info, totals = alone()
     saved = [np.load(tmp_path / f"{index}.npz") for index in range(PROCESSES)]
     assert [int(part["devices"]) for part in saved] == [PROCESSES * DEVICES_EACH] * PROCESSES

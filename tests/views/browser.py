@@ -107,7 +107,8 @@ class Tab:
         """Click in the middle of an element, once it stands still and nothing covers it."""
         where = self.ask(
             "new Promise((done) => { let last = ''; const look = () => {"
-            f"const found = document.querySelector({json.dumps(selector)}), box = found.getBoundingClientRect();"
+            f"const found = document.querySelector({json.dumps(selector)});"
+            "const box = found.getBoundingClientRect();"
             "const place = [box.x + box.width / 2, box.y + box.height / 2];"
             "if (String(place) === last && found.contains(document.elementFromPoint(...place))) done(place);"
             "else { last = String(place); requestAnimationFrame(look); } }; look(); })"

@@ -34,8 +34,6 @@ from shivya_daemon.guard.sight import (
 
 HISTORY = 1000
 """Beats remembered."""
-SUMMARY_INTERVAL = 60.0
-"""Seconds between two summaries in the record."""
 
 _REPEAT = 10.0  # seconds after which an action that goes on is recorded again
 _ON_ITS_WAY = 5.0  # seconds in which what a peer did before it was kept out still arrives
@@ -140,7 +138,6 @@ class Arbiter:
         self._clock, self._cpu, self._sleep = clock, cpu, sleep
         self._recorded: dict[str, tuple[float, bytes | None]] = {}
         self._summed: Counter[str] = Counter()
-        self._summary_at: float | None = None
         self._beats = 0
 
     # Alone
@@ -302,11 +299,6 @@ class Arbiter:
             self._recorded[outcome.action] = now, culprit
             details = {"threat": outcome.threat, "peer": None if culprit is None else culprit.hex()}
             self._write(outcome.action, details)
-        if self._summary_at is None:
-            self._summary_at = now + SUMMARY_INTERVAL
-        elif now >= self._summary_at and not every:
-            self._summary_at = now + SUMMARY_INTERVAL
-            self._write("SUMMARY", self.summary())
 
     def _write(self, action: str, details: Mapping[str, object]) -> None:
         if self._record is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
@@ -38,9 +39,6 @@ _BREATH = 0.02
 
 _WORST = 1e9
 """Of an error that is not finite, for comparison."""
-
-_HOLD = 0.1
-"""Seconds between two looks of a lesson that is granted nothing."""
 
 Study: TypeAlias = Callable[[Lesson, Callable[[], None]], Outcome]
 """Takes a lesson, and what to call between two compiled calls."""
@@ -86,7 +84,9 @@ class Learner:
         self._free = -math.inf
         self._swaps: dict[str, Programs] = {}
         self._gains: dict[str, tuple[float, float]] = {}
-        self._share = SHARE
+        self._granted = threading.Event()
+        """Set while lessons may use a processor; the one under way waits for it."""
+        self._granted.set()
         self._owed = 0.0
         """Seconds of lessons that have yet to be made up for."""
         self._advanced = -math.inf
@@ -97,7 +97,10 @@ class Learner:
         Services without a verdict are forgotten, as the law forgets them. `share` of a processor is what
         lessons may use from now on; at 0 the one under way waits.
         """
-        self._share = share
+        if share > 0.0:
+            self._granted.set()
+        else:
+            self._granted.clear()
         if self._owed > 0.0:
             self._owed = max(0.0, self._owed - share * (now - self._advanced))
         self._advanced = now
@@ -154,8 +157,7 @@ class Learner:
             nonlocal rested
             began = self._clock()
             self._sleep(_BREATH)
-            while self._share <= 0.0:
-                self._sleep(_HOLD)
+            self._granted.wait()
             rested += self._clock() - began
 
         began = self._clock()

@@ -8,12 +8,10 @@ dropped. Whoever does not read at all is let go.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 import anyio
 import anyio.abc
@@ -27,6 +25,7 @@ from shivya_daemon.snapshot import Snapshot
 from shivya_daemon.views.assets import Assets
 from shivya_daemon.views.front import listen, refused
 from shivya_daemon.views.gate import loopback_gate
+from shivya_daemon.views.words import finite
 
 HOST = "127.0.0.1"
 RATE = 5.0
@@ -200,13 +199,4 @@ def encode(snapshot: Snapshot, t: float, age: float) -> str:
     try:
         return json.dumps(document, separators=(",", ":"), allow_nan=False)
     except ValueError:  # a browser refuses a message that has NaN or an infinity anywhere in it
-        return json.dumps(_finite(document), separators=(",", ":"))
-
-
-def _finite(value: Any) -> Any:
-    """Return `value` with null for every number that is not finite."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return json.dumps(finite(document), separators=(",", ":"))

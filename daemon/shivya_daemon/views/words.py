@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 
 def health(law: str, status: Sequence[str]) -> str:
@@ -53,3 +54,12 @@ def number(value: float | None) -> str:
         else f"{value:.3f}".rstrip("0").rstrip(".")
     )
     return "0" if text == "-0" else text
+
+
+def finite(value: Any) -> Any:
+    """Return a document as JSON has it: None, that is null, for a number that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

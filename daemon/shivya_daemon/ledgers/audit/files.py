@@ -21,6 +21,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from shivya_daemon.ledgers.disk import sync_folder
+
 FILE_NAME = "ledger.jsonl"
 
 
@@ -101,15 +103,6 @@ def replace(path: Path, data: bytes) -> None:
             draft.unlink()
         raise
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Appender:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
@@ -19,10 +18,11 @@ from shivya_daemon.ledgers.audit.canonical import NotCanonical
 from shivya_daemon.ledgers.audit.chain import GENESIS, MAX_LINE_BYTES, Entry
 from shivya_daemon.ledgers.audit.checkpoint import Checkpoint
 from shivya_daemon.ledgers.audit.errors import EntryRefused, LedgerBusy, LedgerCorrupt, LedgerError
-from shivya_daemon.ledgers.audit.files import Appender, Files, replace, sync_folder
+from shivya_daemon.ledgers.audit.files import Appender, Files, replace
 from shivya_daemon.ledgers.audit.head import Head
 from shivya_daemon.ledgers.audit.recovery import Torn
 from shivya_daemon.ledgers.audit.verify import Report, verify
+from shivya_daemon.ledgers.disk import exclusive, sync_folder
 
 
 @dataclass(frozen=True)
@@ -293,14 +293,10 @@ class Ledger:
 
 
 def _lock(path: Path) -> int:
-    """Return a file whose exclusive lock this process holds; raises `LedgerBusy`."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return exclusive(path)
     except BlockingIOError:
-        os.close(descriptor)
         raise LedgerBusy(f"another process writes the ledger that {path} locks; stop it first") from None
-    return descriptor
 
 
 def _remedy(what: str, files: Files, error: OSError) -> str:

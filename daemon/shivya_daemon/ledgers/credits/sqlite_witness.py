@@ -8,7 +8,6 @@ writer out; readers are always welcome.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -22,6 +21,7 @@ from shivya_daemon.ledgers.credits.log_witness import LogWitness, on_this_machin
 from shivya_daemon.ledgers.credits.records import DecodeError
 from shivya_daemon.ledgers.credits.state import State
 from shivya_daemon.ledgers.credits.witness import CorruptLog, Unavailable
+from shivya_daemon.ledgers.disk import exclusive, sync_folder
 
 _SCHEMA = """
 CREATE TABLE log (position INTEGER PRIMARY KEY, entry BLOB NOT NULL);
@@ -45,7 +45,7 @@ class SqliteLog:
             if not path.is_file():
                 raise FileNotFoundError(f"there is no ledger in {path}; begin one with 'shivya credits init'")
             if writable:
-                opened.callback(os.close, _exclusive(path))
+                opened.callback(os.close, _lock(path))
             self._file = sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode={'rw' if writable else 'ro'}",
                 uri=True,
@@ -68,7 +68,7 @@ class SqliteLog:
                 file.executescript(_SCHEMA)
                 _keep(file, Replica.first(genesis))
             os.link(draft, path)
-            _flush_folder(path.parent)
+            sync_folder(path.parent)
 
     def load(self) -> Replica:
         """See `Log.load`."""
@@ -151,24 +151,11 @@ def _keep(file: sqlite3.Connection, snapshot: Replica) -> None:
     file.execute("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?)", row)
 
 
-def _flush_folder(folder: Path) -> None:
-    """Have the name of a new file survive a crash, too."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _lock(path: Path) -> int:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _exclusive(path: Path) -> int:
-    """Return the descriptor of a lock that no other process holds until it is closed."""
-    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return exclusive(path.with_name(f"{path.name}.lock"))
     except BlockingIOError:
-        os.close(lock)
         raise Unavailable(f"another process writes {path}; stop it first, or ask it") from None
-    return lock
 
 
 @contextlib.contextmanager
