@@ -90,6 +90,8 @@ class NodeDesk:
         self._clock = clock
         self._started = clock()
         self._judged: tuple[Judged, ...] = ()
+        self._lawless: frozenset[str] = frozenset()
+        """Services that the last tick placed by shortest expected delay."""
         self._departed: dict[str, int] = {}
         self._recent = Recent()
         self._operations = operations
@@ -134,6 +136,7 @@ class NodeDesk:
     ) -> None:
         """Take the verdicts of a tick (services without one fall back) and publish what heartbeats carry."""
         self.tick += 1
+        self._lawless = frozenset(world.service for world, _ in worlds) - verdicts.keys()
         self._judged = tuple(
             Judged(world, view, verdicts.get(world.service) or shortest_expected_delay(world))
             for world, view in worlds
@@ -156,8 +159,11 @@ class NodeDesk:
             view = self.book.view(name, now)
             world = self._survey(view, peers, now)
             verdict = judged[name].verdict
-            table = parse_table(self._table(world, verdict, peers))
-            verdict = renewed(verdict, world.own, table, self._law.slope_window)
+            if name in self._lawless:
+                verdict = shortest_expected_delay(world)
+            else:
+                table = parse_table(self._table(world, verdict, peers))
+                verdict = renewed(verdict, world.own, table, self._law.slope_window)
             judged[name] = Judged(world, view, verdict)
         self._judged = tuple(judged.values())
         self._publish(now)

@@ -21,7 +21,7 @@ from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.renewal import renewed
 from shivya_daemon.services import ServiceBook
 from shivya_daemon.settings import DaemonSettings, LawSettings
-from shivya_daemon.verdict import Verdict
+from shivya_daemon.verdict import Verdict, shortest_expected_delay
 from shivya_daemon.world import Vertex
 from shivya_kernels import flow
 
@@ -91,7 +91,7 @@ def test_what_is_advertised_anew_is_what_the_kernel_would_say(neighbours: int) -
 
 
 class Mesh:
-    """Nodes on a simulated network, each with the desk of a daemon that has no compiled law yet."""
+    """Nodes on a simulated network, each with a desk, that of a daemon with a law of the simplest kind."""
 
     def __init__(self, count: int, settings: NodeSettings, seed: int = 4, **faults: Any) -> None:
         self.network = MemoryNetwork(seed=seed, settings=settings, **faults)
@@ -99,6 +99,7 @@ class Mesh:
         self.books = [ServiceBook(20.0) for _ in self.nodes]
         self.desks = [self._desk(node, book) for node, book in zip(self.nodes, self.books, strict=True)]
         self.crashed: set[Node] = set()
+        self.law = True
 
     def _desk(self, node: Node, book: ServiceBook) -> NodeDesk:
         def clock() -> float:
@@ -113,7 +114,9 @@ class Mesh:
         for _ in range(round(seconds * 10)):
             for node, desk in zip(self.nodes, self.desks, strict=True):
                 if node not in self.crashed:
-                    desk.conclude(desk.worlds(self.network.now), {}, self.network.now)
+                    worlds = desk.worlds(self.network.now)
+                    found = {world.service: shortest_expected_delay(world) for world, _ in worlds}
+                    desk.conclude(worlds, found if self.law else {}, self.network.now)
             each_tick()
             self.network.run(0.1)
 
@@ -139,6 +142,17 @@ def test_a_wait_that_jumps_between_two_ticks_is_known_before_the_next() -> None:
     mesh.network.run(0.06)
     assert {mesh.seen(by, 0) for by in (1, 2)} == {9}
     assert not desk.renew(mesh.network.now), "they know"
+
+
+def test_without_the_law_a_wait_that_jumps_is_told_as_the_shortest_expected_delay() -> None:
+    mesh = Mesh(3, QUIET)
+    mesh.law = False
+    mesh.live(6.0)
+    mesh.books[0].report("default", mesh.network.now, 9)
+    assert mesh.desks[0].renew(mesh.network.now)
+    load = mesh.desks[0].node._stack.pulse.load.services[0]
+    assert load.potential == load.waiting == pytest.approx(0.5), "not what its neighbours could do for it"
+    assert load.next_hop is None and load.slope == pytest.approx(1 / 20)
 
 
 def test_a_node_without_neighbours_has_nobody_to_tell() -> None:
