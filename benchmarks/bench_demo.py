@@ -1,10 +1,11 @@
-"""Does the order of the laws hold on real processes: no mesh, shortest expected delay, and Shivya?
+"""Do real processes do what the simulator says: no mesh, shortest expected delay, and Shivya?
 
 The demo's fleets: real daemons and workers on loopback, jobs that wait their service time, one node asked for
 twice what it serves, bursts everywhere. Every law gets the same jobs. `sed` is the daemon with `--no-law`,
-without gap, forecasts and requests; `gap .1` is a setting of the daemon's. Times are those of jobs
-from arrival to completion; bytes are of UDP payload each way, per node, of the mesh's own traffic. Wall time
-is what is measured here, so the machine must be quiet: the load average is told above.
+without gap, forecasts and requests; `gap .1` is a setting of the daemon's. Times are those of jobs from
+arrival to completion; bytes are of UDP payload sent, per node, by the mesh itself. `sim` is the same law in
+the simulator, on the same jobs and the links that the daemons had made, 5 ms per hop and on the way of a
+heartbeat: one time step, and more than loopback takes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ from shivya.demo.daemons import ask
 from shivya.demo.fleet import Fleet
 from shivya.demo.plan import Plan, make_plan
 from shivya.demo.report import Display, quantile
+from shivya.experiments import run as simulate
 
+from shivya_kernels.fleet import LAWS as SIMULATED
+from shivya_kernels.fleet import Scenario
 from timing import Row, publish
 
 FLEETS = ((5, 0), (5, 1), (5, 2), (12, 0))
@@ -48,13 +53,37 @@ def rows(nodes: int, seed: int, laws: list[str]) -> Iterator[Row]:
     """One plan under every law."""
     plan = make_plan(nodes, SECONDS, seed)
     for law in laws:
-        found = asyncio.run(run(plan, LAWS[law]))
-        print(nodes, seed, law, found, flush=True)
-        yield {"nodes": nodes, "seed": seed, "law": law, **found}
+        found, links = asyncio.run(run(plan, LAWS[law]))
+        row = {"nodes": nodes, "seed": seed, "law": law, **found, **simulated(plan, law, links)}
+        print(row, flush=True)
+        yield row
 
 
-async def run(plan: Plan, law: tuple[bool, Mapping[str, float]] | None) -> Row:
-    """One phase, with daemons of its own."""
+def simulated(plan: Plan, law: str, links: tuple[tuple[int, int], ...]) -> Row:
+    """The same in the simulator."""
+    scenario = Scenario(
+        nodes=len(plan.service_rates),
+        edges=links or ((0, 1),),  # nothing moves without a law
+        rates=plan.service_rates,
+        shares=None,
+        arrivals=tuple((job.node, job.time, job.size) for job in plan.arrivals),
+        seconds=plan.seconds,
+        warm_up=0.0,
+        hop=0.005,
+        latency=0.005,
+    )
+    params = None
+    if law.startswith("shivya"):
+        _, numbers = LAWS[law] or (True, {})
+        params = replace(SIMULATED["shivya"].params, **numbers)
+    row = simulate(scenario, law.partition(",")[0], params=params).rows[0]
+    return {"sim_p50_ms": 1e3 * row["p50"], "sim_p99_ms": 1e3 * row["p99"], "sim_moves": row["moves_per_job"]}
+
+
+async def run(
+    plan: Plan, law: tuple[bool, Mapping[str, float]] | None
+) -> tuple[Row, tuple[tuple[int, int], ...]]:
+    """One phase, with daemons of its own; and which of them have links."""
     started: list[Child] = []
     with tempfile.TemporaryDirectory(prefix="shivya-bench-", ignore_cleanup_errors=True) as name:
         options: list[str] = []
@@ -68,28 +97,49 @@ async def run(plan: Plan, law: tuple[bool, Mapping[str, float]] | None) -> Row:
         try:
             if law is not None:
                 await fleet.daemons.start_all(display.say)
-            before = await _sent(fleet)
+            before = await _ask(fleet)
             outcome = await fleet.phase("", meshed=law is not None)
-            after = await _sent(fleet)
+            after = await _ask(fleet)
         finally:
             await children.stop(started)
     waits = outcome.waits
-    return {
+    row = {
         "jobs": outcome.submitted,
         "mean_ms": 1e3 * sum(waits) / len(waits),
         **{f"{label}_ms": 1e3 * (quantile(waits, q) or 0.0) for label, q in (("p50", 0.5), ("p99", 0.99))},
         "moves": outcome.moves / outcome.submitted,
-        "bytes_per_node_s": (after[0] - before[0]) / max(after[1] - before[1], 1e-9) if law else None,
+        "bytes_per_node_s": _per_second(before, after),
         "lost": outcome.lost,
         "twice": outcome.twice,
     }
+    return row, _links(after)
 
 
-async def _sent(fleet: Fleet) -> tuple[float, float]:
-    """Bytes that all daemons have sent, and the seconds for which they have run, together."""
-    answers: list[dict[str, Any] | None] = [await ask(path, "STATUS") for path in fleet.daemons.sockets]
-    up = [answer for answer in answers if answer is not None]
-    return sum(a["traffic"]["bytes_sent"] for a in up), sum(a["uptime_seconds"] for a in up)
+async def _ask(fleet: Fleet) -> list[dict[str, Any]]:
+    """The status of every daemon that runs."""
+    answers = [await ask(path, "STATUS") for path in fleet.daemons.sockets]
+    return [answer for answer in answers if answer is not None]
+
+
+def _per_second(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> float | None:
+    """Bytes that a daemon sent per second, the mean of all."""
+    sent, seconds = (
+        sum(read(late) - read(early) for early, late in zip(before, after, strict=True))
+        for read in (lambda status: status["traffic"]["bytes_sent"], lambda status: status["uptime_seconds"])
+    )
+    return sent / seconds if seconds else None
+
+
+def _links(statuses: list[dict[str, Any]]) -> tuple[tuple[int, int], ...]:
+    """Pairs of nodes that have a link."""
+    number = {status["node_id"]: i for i, status in enumerate(statuses)}
+    pairs = {
+        tuple(sorted((number[status["node_id"]], number[link["id"]])))
+        for status in statuses
+        for link in status["links"]
+        if link["state"] == "established"
+    }
+    return tuple((a, b) for a, b in sorted(pairs))
 
 
 if __name__ == "__main__":
