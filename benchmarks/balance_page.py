@@ -71,17 +71,8 @@ def _regimes(regimes: dict[str, dict[str, Row]]) -> list[str]:
 
 
 def _demo(rows: Sequence[Row]) -> list[str]:
-    heads = (
-        "nodes",
-        "seed",
-        "law",
-        "mean, ms",
-        "p50",
-        "p99",
-        "moves per job",
-        "kB/s per node",
-        "lost or twice",
-    )
+    heads = ("nodes", "seed", "law", "p50, ms", "simulated", "p99", "simulated", "moves per job", "simulated")
+    heads += ("kB/s per node", "lost or twice")
     return _table(
         heads,
         [
@@ -89,8 +80,8 @@ def _demo(rows: Sequence[Row]) -> list[str]:
                 row["nodes"],
                 row["seed"],
                 row["law"],
-                *(_ms(row[f"{figure}_ms"]) for figure in ("mean", "p50", "p99")),
-                f"{row['moves']:.2f}",
+                *(_ms(row[f"{side}{figure}_ms"]) for figure in ("p50", "p99") for side in ("", "sim_")),
+                *(f"{row[side]:.2f}" for side in ("moves", "sim_moves")),
                 "-" if row["bytes_per_node_s"] is None else f"{row['bytes_per_node_s'] / 1e3:.1f}",
                 row["lost"] + row["twice"],
             )
