@@ -1,4 +1,4 @@
-"""Puts what `bench_fleet` and `bench_balance` measured into the marked places of docs/balance.md."""
+"""Puts what `bench_fleet`, `bench_balance` and `bench_demo` measured into docs/balance.md, at its marks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ COMPARED = ("sed", "sedAll", "shivya", "oracle")
 
 
 def main() -> None:
-    if all((RESULTS / f"{name}.json").exists() for name in ("fleet", "balance")):
-        fleet, balance = (
-            json.loads((RESULTS / f"{name}.json").read_text())["rows"] for name in ("fleet", "balance")
-        )
-        PAGE.write_text(filled(PAGE.read_text(), tables(fleet, balance)))
+    fleet, balance, demo = map(_rows, ("fleet", "balance", "demo"))
+    PAGE.write_text(filled(PAGE.read_text(), tables(fleet, balance, demo)))
+
+
+def _rows(name: str) -> list[Row]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def filled(page: str, found: dict[str, list[str]]) -> str:
@@ -36,14 +38,15 @@ def filled(page: str, found: dict[str, list[str]]) -> str:
     return re.sub(r"(<!-- begin (\w+) -->)\n.*?(<!-- end \2 -->)", put, page, flags=re.DOTALL)
 
 
-def tables(fleet: Sequence[Row], balance: Sequence[Row]) -> dict[str, list[str]]:
-    """Return the tables by name; `fleet` and `balance` are the rows of the two benchmarks."""
+def tables(fleet: Sequence[Row], balance: Sequence[Row], demo: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the tables by name, from the rows of the three benchmarks."""
     by_regime: dict[str, dict[str, Row]] = {}
     for row in fleet:
         if row["what"] in ("laws", "regimes") and row["law"] in COMPARED:
             by_regime.setdefault(row["regime"], {})[row["law"]] = row
     heap = [(row["law"], _seconds(row["p99_ms"])) for row in balance if row["axis"] == "heap"]
     return {
+        "demo": _demo(demo),
         "regimes": _regimes(by_regime),
         "heap": _table(("law", "seconds"), heap),
         **{axis: _axis(axis, balance) for axis in ("load", "age", "loss")},
@@ -63,6 +66,35 @@ def _regimes(regimes: dict[str, dict[str, Row]]) -> list[str]:
                 f"{laws['shivya']['mean_ratio']:.2f}",
             )
             for regime, laws in regimes.items()
+        ],
+    )
+
+
+def _demo(rows: Sequence[Row]) -> list[str]:
+    heads = (
+        "nodes",
+        "seed",
+        "law",
+        "mean, ms",
+        "p50",
+        "p99",
+        "moves per job",
+        "kB/s per node",
+        "lost or twice",
+    )
+    return _table(
+        heads,
+        [
+            (
+                row["nodes"],
+                row["seed"],
+                row["law"],
+                *(_ms(row[f"{figure}_ms"]) for figure in ("mean", "p50", "p99")),
+                f"{row['moves']:.2f}",
+                "-" if row["bytes_per_node_s"] is None else f"{row['bytes_per_node_s'] / 1e3:.1f}",
+                row["lost"] + row["twice"],
+            )
+            for row in rows
         ],
     )
 

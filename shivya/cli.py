@@ -124,6 +124,11 @@ def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
         action="store_true",
         help="frames in clear and unauthenticated, for closed networks and the reference implementation",
     )
+    daemon.add_argument(
+        "--no-law",
+        action="store_true",
+        help="shortest expected delay instead of the law: no JAX, little memory, longer tails",
+    )
     daemon.add_argument("--name", help="name of this node")
     daemon.add_argument("--state-dir", metavar="DIR", help="folder that outlives the daemon")
     daemon.add_argument("--socket", metavar="PATH", help="control socket of this daemon")

@@ -37,7 +37,8 @@ def daemon(options: Namespace) -> int:
 
     flags: dict[str, str | None] = {key: getattr(options, key) for key in _DAEMON_FLAGS}
     flags["peers"] = ",".join(options.peer) if options.peer else None
-    flags["open_wire"] = "true" if options.open_wire else None
+    for switch in ("open_wire", "no_law"):
+        flags[switch] = "true" if getattr(options, switch) else None
     flags["tui"] = None if options.tui is None else str(options.tui)
     try:
         settings = config.load(

@@ -77,6 +77,7 @@ _KINDS: Mapping[str, _Kind] = {
     "allow": _IDS,
     "allow_file": _TEXT,
     "open_wire": _SWITCH,
+    "no_law": _SWITCH,
     "name": _TEXT,
     "state_dir": _TEXT,
     "socket": _TEXT,

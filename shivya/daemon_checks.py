@@ -60,6 +60,8 @@ def _law(status: dict[str, Any]) -> Iterator[Finding]:
     law = status["law"]
     if law == "running":
         yield ok("law", f"running, {duration(status.get('tick_seconds_p50'))} per tick")
+    elif law == "off":
+        yield note("law", "switched off (no_law): jobs go to the shortest expected delay")
     elif law == "failed":
         yield error(
             "law",

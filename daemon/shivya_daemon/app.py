@@ -332,7 +332,10 @@ class Daemon:
             self._recorder = None
 
     async def _start_law(self) -> None:
-        """Import JAX and compile the step on an empty mesh, in a thread."""
+        """Import JAX and compile the step on an empty mesh, in a thread; unless that is not wanted."""
+        if self._settings.no_law:
+            self._desk.law_state = "off"
+            return
         try:
             self._law, self._learner, self._sentry.arbiter.engine = await anyio.to_thread.run_sync(
                 _make_law, self._settings, self._node.id, abandon_on_cancel=True

@@ -143,7 +143,8 @@ class Snapshot:
     port: int
     uptime_seconds: float
     law: str
-    """`starting` until the first compiled step has run, then `running`; `failed` with a text in `status`."""
+    """`starting` until the first compiled step has run, then `running`; `failed`, with a text in `status`; or
+    `off`, as the settings have it."""
     tick: int = 0
     tick_seconds_p50: float | None = None
     collective_free_energy: float | None = None

@@ -15,47 +15,50 @@ from shivya.demo.links import node_name
 
 PATIENCE = 120.0
 """Seconds for a daemon or the mesh to come up; the first compilation takes the longest."""
-MAX_NEIGHBOURS = 12
-"""A daemon links to no more peers than this."""
+ENOUGH_LINKS = 4
+"""A daemon seeks six links, but those it asks may have theirs; so many will do to share load."""
 COMMAND = (sys.executable, "-m", "shivya", "daemon")
 _POLL = 0.1
 _MAX_LINE = 1 << 20
 
 
 class Daemons:
-    """Starts, asks, kills and restarts the daemons; all of them go into `started`."""
+    """Starts, asks, kills and restarts the daemons, with further flags `options`; all go into `started`."""
 
-    def __init__(self, rates: Sequence[float], folder: Path, started: list[Child]) -> None:
+    def __init__(
+        self, rates: Sequence[float], folder: Path, started: list[Child], options: Sequence[str] = ()
+    ) -> None:
         self.sockets = tuple(folder / f"{node_name(i)}.sock" for i in range(len(rates)))
         self._rates = rates
         self._folder = folder
         self._started = started
+        self._options = tuple(options)
         self._running: dict[int, Child] = {}
 
     async def start_all(self, say: Callable[[str], None]) -> None:
         """The first alone, so that it fills the compile cache; then the rest, which join it. StartError."""
         say("starting the first daemon (the first time ever it compiles the control step)")
         await self._start(0, ())
-        first = await self._wait_until(0, _law_runs, "to run its control step")
+        first = await self._wait_until(0, _law_settled, "to run its control step")
         say(f"starting {len(self._rates) - 1} more")
         entry = (f"127.0.0.1:{first['port']}",)
         await children.side_by_side(self._start(node, entry) for node in range(1, len(self._rates)))
         await self.wait_whole()
 
     async def wait_whole(self) -> None:
-        """Until every daemon runs its control step and lists all it can link to. StartError."""
-        others = min(len(self._rates) - 1, MAX_NEIGHBOURS)
+        """Until every daemon runs its control step and lists all others. StartError."""
+        others = len(self._rates) - 1
         for node in range(len(self._rates)):
             await self._wait_until(
                 node,
-                lambda status: _law_runs(status) and len(status.get("peers", ())) >= others,
+                lambda status: _law_settled(status) and len(status.get("peers", ())) >= others,
                 f"to list {others} peers",
             )
 
     async def wait_offered(self) -> None:
         """Until every daemon tells its clients a worker's address for each of its neighbours. StartError."""
-        others = min(len(self._rates) - 1, MAX_NEIGHBOURS)
-        await children.side_by_side(self._wait_addresses(node, others) for node in range(len(self._rates)))
+        least = min(len(self._rates) - 1, ENOUGH_LINKS)
+        await children.side_by_side(self._wait_addresses(node, least) for node in range(len(self._rates)))
 
     async def kill(self, node: int) -> None:
         """SIGKILL."""
@@ -64,7 +67,7 @@ class Daemons:
     async def restart(self, node: int) -> None:
         """Start a killed daemon again with the same state; it joins through any other. StartError."""
         other = next(iter(self._running))
-        status = await self._wait_until(other, _law_runs, "to run its control step")
+        status = await self._wait_until(other, _law_settled, "to run its control step")
         await self._start(node, (f"127.0.0.1:{status['port']}",))
 
     def ended(self) -> list[Child]:
@@ -76,6 +79,7 @@ class Daemons:
         command = [*COMMAND, "--no-tui", "--name", name]
         command += ["--port", "0", "--socket", str(self.sockets[node])]
         command += ["--state-dir", str(self._folder / name), "--service-rate", str(self._rates[node])]
+        command += self._options
         for peer in peers:
             command += ["--peer", peer]
         log = self._folder / f"{name}.daemon.log"
@@ -98,7 +102,7 @@ class Daemons:
             raise StartError(f"waited {PATIENCE:g} s for {child.name} {what}\n{child.last_words()}") from None
         raise StartError(f"{child.name} ended with status {child.process.returncode}\n{child.last_words()}")
 
-    async def _wait_addresses(self, node: int, others: int) -> None:
+    async def _wait_addresses(self, node: int, least: int) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
                 reader, writer = await asyncio.open_unix_connection(self.sockets[node], limit=_MAX_LINE)
@@ -106,7 +110,7 @@ class Daemons:
                     writer.write(b"WATCH service=default\n")
                     while line := await reader.readline():
                         rows = json.loads(line).get("table", {}).get("neighbours", ())
-                        if sum(row["address"] is not None for row in rows) >= others:
+                        if len(rows) >= least and all(row["address"] is not None for row in rows):
                             return
                 finally:
                     writer.close()
@@ -114,7 +118,7 @@ class Daemons:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StartError(f"daemon {node_name(node)} does not answer its clients: {error}") from None
-        raise StartError(f"daemon {node_name(node)} did not hear of {others} workers within {PATIENCE:g} s")
+        raise StartError(f"daemon {node_name(node)} did not hear of {least} workers within {PATIENCE:g} s")
 
 
 async def ask(socket: Path, line: str) -> dict[str, Any] | None:
@@ -132,5 +136,5 @@ async def ask(socket: Path, line: str) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _law_runs(status: dict[str, Any]) -> bool:
-    return status.get("law") == "running"
+def _law_settled(status: dict[str, Any]) -> bool:
+    return status.get("law") in ("running", "off")

@@ -102,3 +102,15 @@ def test_the_identity_outlives_the_process(start: Start) -> None:
     node_id = first.ask("STATUS")["node_id"]
     first.stop()
     assert start("same").ask("STATUS")["node_id"] == node_id
+
+
+def test_without_the_law_jobs_go_to_the_shortest_expected_delay_and_jax_stays_out(start: Start) -> None:
+    a = start("a", flags=("--no-law",))
+    b = start("b", a.address, flags=("--no-law",))
+    assert b.ask("REPORT queue=0 rate=10") == a.ask("REPORT queue=1 rate=10") == {"ok": True}
+    a.until(lambda s: a.ask("ROUTE")["to"] is not None)
+    sent = [a.ask("ROUTE")["to"] for _ in range(20)]
+    assert {to["name"] for to in sent if to} == {"b"} and None in sent, "both get some of twenty"
+    status = a.ask("STATUS")
+    assert (status["law"], status["status"], status["flows"]) == ("off", [], [])
+    assert "jaxlib" not in Path(f"/proc/{a.process.pid}/maps").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,8 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shivya.demo import run
+from rich.console import Console
+from shivya.demo import children, run
+from shivya.demo.children import Child
+from shivya.demo.fleet import Fleet
+from shivya.demo.generator import Outcome
 from shivya.demo.plan import make_plan
+from shivya.demo.report import Display
 
 DEMO = "from shivya.demo import run; raise SystemExit(run(3, 5.0, seed=1, kill=True, as_json=True))"
 
@@ -90,3 +96,20 @@ def test_bad_arguments_start_nothing(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1 and named in captured.err
+
+
+@pytest.mark.processes
+def test_twelve_nodes_start_though_none_links_with_all_others(folder: Path) -> None:
+    async def meshed() -> Outcome:
+        started: list[Child] = []
+        display = Display(Console(quiet=True))
+        fleet = Fleet(make_plan(12, 5.0, 0), False, False, display, folder, started, ("--no-law",))
+        try:
+            await fleet.daemons.start_all(display.say)
+            return await fleet.phase("", meshed=True)
+        finally:
+            await children.stop(started)
+
+    outcome = asyncio.run(meshed())
+    assert outcome.done == outcome.submitted > 0 and outcome.twice == 0
+    assert outcome.moves > 0
