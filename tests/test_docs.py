@@ -1,15 +1,27 @@
-"""docs/mathematics.md keeps its word: what it names exists, what it leaves out has no formula."""
+"""The documentation keeps its word.
+
+docs/mathematics.md names what exists and leaves out what has no formula; every command that a page shows
+parses, those that need no daemon run; links lead somewhere; what is generated is up to date.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
+import shlex
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from shivya import cli, config, simulate_scenario
 
 ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
 KERNELS = ROOT / "kernels" / "shivya_kernels"
 PLACEMENT = ROOT / "daemon" / "shivya_daemon" / "placement.py"
 
@@ -116,3 +128,155 @@ def test_the_citation_is_of_this_version() -> None:
     assert f"version: {__version__}" in lines
     project = (ROOT / "pyproject.toml").read_text()
     assert 'license = "MIT OR Apache-2.0"' in project and {"  - MIT", "  - Apache-2.0"} <= set(lines)
+
+
+# The pages
+
+
+class Block(NamedTuple):
+    page: str
+    line: int
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The fenced blocks of a page."""
+    text = page.read_text(encoding="utf-8")
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield Block(page.name, text.count("\n", 0, found.start()) + 1, found[1], found[2])
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+
+
+def typed(line: str) -> list[str] | None:
+    """The arguments of a command line that runs `shivya`, up to the next command; None for any other line."""
+    if not re.match(r"(\$ )?shivya\s", line):
+        return None
+    lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    words = []
+    for word in lexer:
+        if set(word) <= set("|&;<>"):
+            break
+        words.append(word)
+    return words[1:]
+
+
+COMMANDS = [
+    pytest.param(arguments, id=f"{block.page}:{block.line + number}")
+    for block in BLOCKS
+    if block.language in ("", "sh")
+    for number, line in enumerate(block.text.splitlines(), 1)
+    if (arguments := typed(line)) is not None
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_every_command_line_parses(arguments: list[str]) -> None:
+    try:
+        options = cli.parser().parse_args(arguments)
+    except SystemExit as end:
+        assert end.code == 0 and arguments == ["--version"], " ".join(arguments)
+    else:
+        assert callable(options.run)
+
+
+def of_page(name: str) -> list[list[str]]:
+    return [arguments for arguments, *_ in (c.values for c in COMMANDS if str(c.id).startswith(f"{name}:"))]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home in which nothing is."""
+    for variable in (
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+        "XDG_RUNTIME_DIR",
+        "STATE_DIRECTORY",
+        "SHIVYA_ETCD",
+    ):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_mesh_begins_as_the_quickstart_says(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ["init"] in of_page("quickstart.md")
+    assert cli.main(["init"]) == 0
+    assert (home / ".config" / "shivya" / "mesh.key").stat().st_mode & 0o777 == 0o600
+    daemon = next(a for a in of_page("quickstart.md") if "--bind" in a)
+    options = cli.parser().parse_args(daemon)
+    settings = config.load({"bind": options.bind, "port": options.port}, environ={"HOME": str(home)})
+    assert settings.bind == "0.0.0.0" and settings.mesh_key_file is not None
+    assert "made" in capsys.readouterr().out
+
+
+def test_the_commands_about_credits_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = [a for a in of_page("credits.md") if a[0] in ("credits", "quorum")]
+    assert [a[1] for a in commands[:2]] == ["init", "open"]
+    for arguments in commands:
+        if arguments[1] == "vote":  # the id is drawn, so the page can only show one
+            capsys.readouterr()
+            assert cli.main(["quorum", "show", "--json"]) == 0
+            rows = json.loads(capsys.readouterr().out)
+            arguments = [*arguments[:2], rows[0]["id"][:8], *arguments[3:]]
+        assert cli.main(arguments) == 0, " ".join(arguments)
+    assert cli.main(["credits", "audit", "--ledger", str(next(home.rglob("credits.db")))]) == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(
+        r"^```.*?^```$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", path):
+            continue
+        found = page.parent / path if path else page
+        assert found.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, target
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    linked = set(re.findall(r"\]\((\w+\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8")))
+    assert linked == {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.language == "toml"], ids=lambda block: f"{block.page}:{block.line}"
+)
+def test_toml_is_of_known_keys(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / "shown.toml"
+    path.write_text(block.text, encoding="utf-8")
+    if "scenario" in tomllib.loads(block.text):
+        assert simulate_scenario.read(path)
+    else:
+        config.load({}, environ={}, folder=tmp_path, config_file=path)
+
+
+def test_python_is_python() -> None:
+    shown = [block for block in BLOCKS if block.language == "python" and block.page != "api.md"]
+    assert len(shown) > 3
+    for block in shown:
+        compile(block.text, f"{block.page}:{block.line}", "exec")
+
+
+def test_what_is_generated_is_up_to_date(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    assert importlib.import_module("generate").main(["--check"]) == 0, (
+        f"run docs/generate.py: {capsys.readouterr().out}"
+    )
+
+
+def test_the_pictures_are_those_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "images"))
+    for name, draw in importlib.import_module("draw").PICTURES.items():
+        assert (DOCS / "images" / name).read_text(encoding="utf-8") == draw(), "run docs/images/draw.py"

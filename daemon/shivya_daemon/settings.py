@@ -75,6 +75,7 @@ class CapabilitySettings:
     witness: int | None = None
     """Stake in atomic units of credit."""
     tags: tuple[str, ...] = ()
+    """Words of your own."""
 
     def check(self, table: str) -> None:
         """Raise `SettingsError` for what cannot be announced; `table` is where the keys stand."""
