@@ -160,6 +160,9 @@ def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
     daemon.add_argument(
         "--metrics-bind", metavar="ADDRESS", help="address of the metrics (default 127.0.0.1)"
     )
+    daemon.add_argument(
+        "--daemon", action="store_true", help="run in the background; says its process id and its socket"
+    )
     daemon.add_argument("--log-format", metavar="{text,json}", help="how log lines look (default text)")
 
 
@@ -173,8 +176,12 @@ def _add_questions(verbs: argparse._SubParsersAction[_Parser]) -> None:
     signals = _command(verbs, "signals", mesh_commands.signals, example="shivya signals --json")
     visualize = _command(verbs, "visualize", mesh_commands.visualize, example="shivya visualize")
     doctor = _command(verbs, "doctor", mesh_commands.doctor, example="shivya doctor --port 8086")
+    top = _command(verbs, "top", mesh_commands.top, example="shivya top --port 8086")
+    top.add_argument("--once", action="store_true", help="print one frame and end")
+    top.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
     settle = _command(verbs, "settle", commands.settle, example="shivya settle --json")
     settle.add_argument("--service", default="default", help="kind of job (default: default)")
+    choose_daemon(top)
     choose_daemon(visualize)
     for command in (status, peers, links, signals, doctor, settle):
         choose_daemon(command)

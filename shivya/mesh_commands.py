@@ -31,6 +31,13 @@ def doctor(options: Namespace) -> int:
     return doctor.run({"port": options.port, "socket": options.socket}, as_json=options.json)
 
 
+def top(options: Namespace) -> int:
+    """Show the live screen of the running node."""
+    from shivya import top
+
+    return top.run(socket_of(options), once=options.once, ascii_only=options.ascii)
+
+
 def visualize(options: Namespace) -> int:
     """Print the link that opens the page of the running node."""
     page = ask(socket_of(options), "FACTS").get("page")
