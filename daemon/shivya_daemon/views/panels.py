@@ -72,8 +72,8 @@ def link_rows(s: Snapshot, glyphs: Glyphs, length: int, *, narrow: bool = False)
     """Return the peers, linked ones first: they are the ones that share work. Bars are `length` long."""
     links = {link.id: link for link in s.links}
     flows: dict[str, float] = {}
-    for flow in s.flows:
-        flows[flow.to] = flows.get(flow.to, 0.0) + flow.rate
+    for row in s.flows:
+        flows[row.to] = flows.get(row.to, 0.0) + row.rate
     most = max((abs(rate) for rate in (*flows.values(), *(k.reported for k in s.links))), default=0.0)
     rows: Rows = []
     for peer in sorted(s.peers, key=lambda peer: (peer.id not in links, peer.name, peer.id)):

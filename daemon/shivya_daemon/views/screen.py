@@ -124,7 +124,7 @@ def _header(
     lines = [line(*parts), line(*second)]
     if not full:
         energy = number(s.collective_free_energy)
-        guard = panels.threat(s, 10, glyphs)
+        guard = panels.threat(s, 6, glyphs)
         lines += [
             line(("free energy ", DIM), f"{energy} ", *_spark(energies, width, energy, glyphs)),
             line(*guard),
@@ -143,7 +143,7 @@ def _spark(energies: Sequence[float], width: int, beside_: str, glyphs: Glyphs) 
 def _phase(s: Snapshot, glyphs: Glyphs) -> list[Cell]:
     if s.phase is None:
         return []
-    drawn = strip(figure(s.phase, "theta"), (peer.phase for peer in s.peers), 10, glyphs)
+    drawn = strip(figure(s.phase, "theta"), (peer.phase for peer in s.peers), 8, glyphs)
     order = figure(s.phase, "order")
     return [("  phase ", DIM), drawn, ("  order ", DIM), "-" if order is None else f"{order:.2f}"]
 
@@ -265,8 +265,8 @@ def _page(
             tail = panels.phase_lines(s, _RING, glyphs) if room > 2 * _RING else []
             return [*panels.guard_lines(s, width, room - len(tail), glyphs), *tail]
         case _:
-            found = [(panels.TRAFFIC, panels.traffic_rows(s)), (panels.DROPS, panels.drop_rows(s))]
-            return _tables(found, width, room, glyphs)
+            sums = [(panels.TRAFFIC, panels.traffic_rows(s)), (panels.DROPS, panels.drop_rows(s))]
+            return _tables(sums, width, room, glyphs)
 
 
 def _help(width: int) -> list[Text]:

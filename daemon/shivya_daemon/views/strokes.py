@@ -42,11 +42,14 @@ def bar(share: float | None, width: int, glyphs: Glyphs = BLOCKS) -> str:
 def chart(values: Sequence[float], width: int, height: int, glyphs: Glyphs = BLOCKS) -> list[str]:
     """Return `height` lines of `width` columns, the newest value at the right, scaled to what is shown.
 
-    A level that never changes is drawn at half height.
+    Changes of less than a hundredth of the level are drawn as small as they are, around half height.
     """
     shown = [value for value in values if math.isfinite(value)][-width:]
     top = len(glyphs.levels) - 1
     low, high = (min(shown), max(shown)) if shown else (0.0, 0.0)
+    least = max(abs(low), abs(high)) / 100
+    if high - low < least:
+        low, high = (low + high - least) / 2, (low + high + least) / 2
     span = high - low
     steps = height * top
     filled = [1 + round((steps - 1) * ((value - low) / span if span > 0.0 else 0.5)) for value in shown]

@@ -151,7 +151,7 @@ class Tui:
                 gone=self.gone,
             )
             lines = frame(self._console, screen)
-            before = self._shown or [None] * len(lines)
+            before: list[str | None] = [*self._shown] or [None] * len(lines)
             changed = [
                 f"\x1b[{row};1H{new}"
                 for row, (old, new) in enumerate(zip(before, lines, strict=True), 1)
