@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     ledger_arguments.add(verbs, _command)
     credits_arguments.add(verbs, _command)
     experiment_arguments.add(verbs, _command)
+    _add_shell(verbs)
     return top
 
 
@@ -186,6 +187,15 @@ def _add_questions(verbs: argparse._SubParsersAction[_Parser]) -> None:
     for command in (status, peers, links, signals, doctor, settle):
         choose_daemon(command)
         choose_json(command)
+
+
+def _add_shell(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Add the commands that tell a shell and a manual what can be typed."""
+    completion = _command(
+        verbs, "completion", mesh_commands.completion, example='eval "$(shivya completion bash)"'
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell it is for")
+    _command(verbs, "man", mesh_commands.manual, example="shivya man | man -l -")
 
 
 def _add_reports(verbs: argparse._SubParsersAction[_Parser]) -> None:

@@ -34,6 +34,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.views.keys", *EDGE},
         set(),
     ),
+    "shivya.command_tree": (set(), set()),
+    "shivya.completion": ({"shivya.command_tree"}, set()),
+    "shivya.manual": ({"shivya.command_tree", "shivya.version"}, set()),
     "shivya.top": (
         {"shivya.ask", "shivya.errors", "shivya_daemon.snapshot", "shivya_daemon.snapshot_reader"}
         | {"shivya_daemon.views"},

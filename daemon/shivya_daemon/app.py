@@ -103,7 +103,7 @@ async def _main(settings: DaemonSettings, background: Background | None) -> int:
     directory = state_directory(settings)
     mesh_key, allow = load_mesh_key(settings), load_allow_list(settings)
     identity = load_or_create_identity(directory)
-    peers = [await resolve(host, port) for host, port in settings.peers]
+    peers = [address for host, port in settings.peers for address in await resolve(host, port)]
     daemon = Daemon(settings, identity, mesh_key, allow, peers)
     logs.configure(settings.log_format, directory / LOG_FILE if settings.tui or background else None)
     try:

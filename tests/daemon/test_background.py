@@ -90,9 +90,13 @@ def test_a_service_manager_hears_of_it(tmp_path: Path) -> None:
         manager.settimeout(PATIENCE)
         manager.bind(str(tmp_path / "notify"))
         daemon = subprocess.Popen(
-            [*SHIVYA, "daemon", "--no-tui", "--port", "0", "--state-dir", str(tmp_path / "state")]
-            + ["--socket", str(tmp_path / "c.sock")],
-            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "500000"},
+            [*SHIVYA, "daemon", "--no-tui", "--port", "0", "--socket", str(tmp_path / "c.sock")],
+            env={
+                **os.environ,
+                "STATE_DIRECTORY": str(tmp_path / "state"),
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                "WATCHDOG_USEC": "500000",
+            },
             stderr=subprocess.DEVNULL,
         )
         try:
@@ -107,16 +111,28 @@ def test_a_service_manager_hears_of_it(tmp_path: Path) -> None:
             daemon.wait()
 
 
+_LEAD = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 class OnTerminal:
     """A command on a terminal of its own, as its session's leader, with what it has written."""
 
     def __init__(self, *command: str, columns: int = 80, lines: int = 24) -> None:
-        self.process, self.terminal = pty.fork()
-        if not self.process:
-            os.environ["TERM"] = "xterm-256color"
-            os.execv(command[0], command)
+        self.terminal, theirs = pty.openpty()
         self.size(columns, lines)
-        self.before = termios.tcgetattr(self.terminal)[3]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _LEAD, *command],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm-256color"},
+        )
+        os.close(theirs)
         self.written = b""
 
     def size(self, columns: int, lines: int) -> None:
@@ -147,14 +163,11 @@ class OnTerminal:
             if not received:
                 break
             self.written += received
-        _, status = os.waitpid(self.process, 0)
-        self.process = 0
-        return os.waitstatus_to_exitcode(status)
+        return self.process.wait(PATIENCE)
 
     def close(self) -> None:
-        if self.process:
-            os.kill(self.process, signal.SIGKILL)
-            os.waitpid(self.process, 0)
+        self.process.kill()
+        self.process.wait()
         os.close(self.terminal)
 
 
@@ -197,7 +210,7 @@ def test_top_gives_the_terminal_back_when_it_is_ended(
     daemon = start("watched")
     top = on_terminal(*SHIVYA, "top", "--socket", str(daemon.socket))
     top.until("\x1b[24;1H")
-    os.kill(top.process, number)
+    top.process.send_signal(number)
     assert top.ends() == 128 + number
     assert b"\x1b[?1049l" in top.written
 
