@@ -28,7 +28,6 @@ from shivya_daemon.views.screen import render
 from shivya_daemon.views.strokes import ASCII
 from shivya_daemon.views.tui import Tui, frame, glyphs_for
 
-_TIMEOUT = 2.0
 _UNMEASURED = (80, 50)  # columns and lines of what is no terminal
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -51,7 +50,7 @@ def run(path: Path, *, once: bool, ascii_only: bool) -> int:
 def _look(path: Path) -> Snapshot:
     """Ask for the state of the node; raises `CommandError`."""
     try:
-        return read_snapshot(ask(path, "STATUS", timeout=_TIMEOUT))
+        return read_snapshot(ask(path, "STATUS"))
     except UnknownDocument as error:
         raise CommandError(
             ExitCode.FAILED, f"the daemon on {path} is of another version ({error}); see 'shivya status'"

@@ -188,6 +188,7 @@ def test_top_follows_keys_sizes_and_the_death_of_its_daemon(
     start: Start, on_terminal: Callable[..., OnTerminal]
 ) -> None:
     daemon = start("watched")
+    daemon.until(lambda s: s["law"] == "running")  # JAX comes in then, and nothing else answers fast
     top = on_terminal(*SHIVYA, "top", "--socket", str(daemon.socket))
     top.until("\x1b[24;1H")
     assert not termios.tcgetattr(top.terminal)[3] & termios.ECHO
@@ -208,6 +209,7 @@ def test_top_gives_the_terminal_back_when_it_is_ended(
     start: Start, on_terminal: Callable[..., OnTerminal], number: signal.Signals
 ) -> None:
     daemon = start("watched")
+    daemon.until(lambda s: s["law"] == "running")  # JAX comes in then, and nothing else answers fast
     top = on_terminal(*SHIVYA, "top", "--socket", str(daemon.socket))
     top.until("\x1b[24;1H")
     top.process.send_signal(number)

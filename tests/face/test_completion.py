@@ -121,4 +121,4 @@ def test_roff_has_nothing_to_say_against_the_manual() -> None:
         check=True,
     )
     assert done.stderr == ""
-    assert "shivya daemon, start" in done.stdout
+    assert "Run a node until it is told to stop." in done.stdout
