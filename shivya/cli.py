@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     ledger_arguments.add(verbs, _command)
     credits_arguments.add(verbs, _command)
     experiment_arguments.add(verbs, _command)
+    _add_shell(verbs)
     return top
 
 
@@ -165,6 +166,9 @@ def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
     daemon.add_argument(
         "--metrics-bind", metavar="ADDRESS", help="address of the metrics (default 127.0.0.1)"
     )
+    daemon.add_argument(
+        "--daemon", action="store_true", help="run in the background; says its process id and its socket"
+    )
     daemon.add_argument("--log-format", metavar="{text,json}", help="how log lines look (default text)")
 
 
@@ -178,12 +182,25 @@ def _add_questions(verbs: argparse._SubParsersAction[_Parser]) -> None:
     signals = _command(verbs, "signals", mesh_commands.signals, example="shivya signals --json")
     visualize = _command(verbs, "visualize", mesh_commands.visualize, example="shivya visualize")
     doctor = _command(verbs, "doctor", mesh_commands.doctor, example="shivya doctor --port 8086")
+    top = _command(verbs, "top", mesh_commands.top, example="shivya top --port 8086")
+    top.add_argument("--once", action="store_true", help="print one frame and end")
+    top.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
     settle = _command(verbs, "settle", commands.settle, example="shivya settle --json")
     settle.add_argument("--service", default="default", help="kind of job (default: default)")
+    choose_daemon(top)
     choose_daemon(visualize)
     for command in (status, peers, links, signals, doctor, settle):
         choose_daemon(command)
         choose_json(command)
+
+
+def _add_shell(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    """Add the commands that tell a shell and a manual what can be typed."""
+    completion = _command(
+        verbs, "completion", mesh_commands.completion, example='eval "$(shivya completion bash)"'
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell it is for")
+    _command(verbs, "man", mesh_commands.manual, example="shivya man | man -l -")
 
 
 def _add_reports(verbs: argparse._SubParsersAction[_Parser]) -> None:

@@ -7,10 +7,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shivya.ask import ask
 from shivya.errors import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from shivya_daemon.detach import Background
+    from shivya_daemon.settings import DaemonSettings
 
 _DAEMON_FLAGS = (
     "port",
@@ -34,21 +38,33 @@ def daemon(options: Namespace) -> int:
     """Run a node until it is told to stop."""
     from shivya import config
     from shivya_daemon.settings import SettingsError
+    from shivya_daemon.views.keys import drawable
 
     flags: dict[str, str | None] = {key: getattr(options, key) for key in _DAEMON_FLAGS}
     flags["peers"] = ",".join(options.peer) if options.peer else None
     for switch in ("open_wire", "no_law"):
         flags[switch] = "true" if getattr(options, switch) else None
     flags["tui"] = None if options.tui is None else str(options.tui)
+    if options.daemon:
+        if options.tui:
+            raise CommandError(ExitCode.USAGE, "--daemon has no terminal; leave out --tui, see 'shivya top'")
+        flags["tui"] = "false"
+    screen = drawable(sys.stdout)
     try:
-        settings = config.load(
-            flags, config_file=options.config, params_file=options.params, tui=sys.stdout.isatty()
-        )
-        from shivya_daemon.app import run
+        settings = config.load(flags, config_file=options.config, params_file=options.params, tui=screen)
+        if options.daemon:
+            from shivya_daemon import detach
 
-        return run(settings)
+            return detach.start(settings, _run)
+        return _run(settings, None)
     except SettingsError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
+
+
+def _run(settings: DaemonSettings, background: Background | None) -> int:
+    from shivya_daemon.app import run
+
+    return run(settings, background)
 
 
 def replay(options: Namespace) -> int:

@@ -31,6 +31,33 @@ def doctor(options: Namespace) -> int:
     return doctor.run({"port": options.port, "socket": options.socket}, as_json=options.json)
 
 
+def completion(options: Namespace) -> int:
+    """Print a script that lets a shell complete this command line."""
+    from shivya.cli import parser
+    from shivya.command_tree import read
+    from shivya.completion import SHELLS
+
+    sys.stdout.write(SHELLS[options.shell](read(parser())))
+    return ExitCode.OK
+
+
+def manual(_options: Namespace) -> int:
+    """Print the manual page of this command line."""
+    from shivya.cli import parser
+    from shivya.command_tree import read
+    from shivya.manual import page
+
+    sys.stdout.write(page(read(parser())))
+    return ExitCode.OK
+
+
+def top(options: Namespace) -> int:
+    """Show the live screen of the running node."""
+    from shivya import top
+
+    return top.run(socket_of(options), once=options.once, ascii_only=options.ascii)
+
+
 def visualize(options: Namespace) -> int:
     """Print the link that opens the page of the running node."""
     page = ask(socket_of(options), "FACTS").get("page")

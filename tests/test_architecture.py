@@ -29,7 +29,19 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.version": (set(), set()),
     "shivya.__main__": ({"shivya.cli"}, set()),
     "shivya.cli": ({"shivya", *EDGE}, set()),
-    "shivya.commands": ({"shivya", "shivya_daemon.app", "shivya_daemon.mind", *EDGE}, set()),
+    "shivya.commands": (
+        {"shivya", "shivya_daemon.app", "shivya_daemon.detach", "shivya_daemon.mind"}
+        | {"shivya_daemon.views.keys", *EDGE},
+        set(),
+    ),
+    "shivya.command_tree": (set(), set()),
+    "shivya.completion": ({"shivya.command_tree"}, set()),
+    "shivya.manual": ({"shivya.command_tree", "shivya.version"}, set()),
+    "shivya.top": (
+        {"shivya.ask", "shivya.errors", "shivya_daemon.snapshot", "shivya_daemon.snapshot_reader"}
+        | {"shivya_daemon.views"},
+        {"rich"},
+    ),
     "shivya.arguments": (set(), set()),
     "shivya.experiment_arguments": (
         {"shivya.arguments", "shivya.commands", "shivya.simulate", "shivya.tune", "shivya.whatif"},
@@ -166,6 +178,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"anyio"},
     ),
     "shivya_daemon.snapshot": (set(), set()),
+    "shivya_daemon.snapshot_reader": ({"shivya_daemon.snapshot"}, set()),
+    "shivya_daemon.terminal": ({"shivya_daemon.snapshot", "shivya_daemon.views"}, {"anyio"}),
+    "shivya_daemon.notify": (set(), set()),
+    "shivya_daemon.detach": ({"shivya_daemon.settings"}, set()),
     "shivya_daemon.paths": (set(), set()),
     "shivya_daemon.placement": (set(), set()),
     "shivya_daemon.in_service": ({"shivya_daemon.placement"}, set()),

@@ -13,18 +13,24 @@ from shivya_daemon.settings import SettingsError
 
 Address = tuple[str, int]
 MAX_ANNOUNCED = 3
+MAX_RESOLVED = 8
 # Addresses for documentation (RFC 5737, RFC 3849): the way there is the default route. Nothing is sent.
 _ANYWHERE = (("192.0.2.1", 9), ("2001:db8::1", 9))
 
 
-async def resolve(host: str, port: int) -> Address:
-    """Return the address of a configured peer, IPv4 unless there is no other; raises `SettingsError`."""
+async def resolve(host: str, port: int) -> tuple[Address, ...]:
+    """Return the addresses of a configured peer, IPv4 unless there is no other, at most `MAX_RESOLVED`.
+
+    A name of several nodes, as that of a headless service, has several: one of them may be this node.
+    Raises `SettingsError`.
+    """
     try:
         found = await anyio.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
         raise SettingsError(f"peer {host}:{port} cannot be resolved: {error.strerror}") from error
-    first = min(found, key=lambda row: row[0] != socket.AF_INET)
-    return str(ipaddress.ip_address(first[4][0])), port
+    family = socket.AF_INET if any(row[0] == socket.AF_INET for row in found) else socket.AF_INET6
+    hosts = dict.fromkeys(str(ipaddress.ip_address(row[4][0])) for row in found if row[0] == family)
+    return tuple((address, port) for address in list(hosts)[:MAX_RESOLVED])
 
 
 def announced(bound: Address, advertise: str | None, peers: Iterable[Address]) -> tuple[Address, ...]:

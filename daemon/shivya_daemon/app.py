@@ -32,12 +32,14 @@ from shivya_daemon.core.events import Event
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.node import Address
 from shivya_daemon.desk import NodeDesk
+from shivya_daemon.detach import LOG_FILE, Background
 from shivya_daemon.guard.sentry import Sentry
 from shivya_daemon.guard.sight import Outcome, Sight
 from shivya_daemon.identityfile import load_or_create_identity
 from shivya_daemon.journal import Journal
 from shivya_daemon.keyfile import KeyFileError
 from shivya_daemon.ledgers.audit.files import FILE_NAME
+from shivya_daemon.notify import Manager
 from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.paths import LEDGER_FOLDER
 from shivya_daemon.services import ServiceBook, ServiceView
@@ -50,6 +52,7 @@ from shivya_daemon.settings import (
 from shivya_daemon.status import format_address
 from shivya_daemon.telemetry import HostSample, TelemetrySampler
 from shivya_daemon.verdict import Verdict
+from shivya_daemon.views.words import health
 from shivya_daemon.web_views import WebViews
 from shivya_daemon.world import World
 
@@ -62,7 +65,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _SUMMARY_INTERVAL = 60.0
 _TELEMETRY_INTERVAL = 1.0
-_VIEW_INTERVAL = 0.25
 _TICKS_REMEMBERED = 256
 _GOODBYE = 1.0  # seconds for the link neighbours to hear of a planned end
 _EXPOSED = (
@@ -72,10 +74,10 @@ _EXPOSED = (
 _FAILED, _REFUSED = 1, 4
 
 
-def run(settings: DaemonSettings) -> int:
-    """Run a daemon until SIGINT or SIGTERM; return the exit code."""
+def run(settings: DaemonSettings, background: Background | None = None) -> int:
+    """Run a daemon until SIGINT or SIGTERM; return the exit code. `background`: it has been detached."""
     try:
-        code = anyio.run(_main, settings)
+        code = anyio.run(_main, settings, background)
     except* (SettingsError, KeyFileError) as group:
         code = _complain(group)
     except* ControlError as group:
@@ -97,14 +99,18 @@ def _complain(group: BaseExceptionGroup[BaseException], code: int = _FAILED) -> 
     return code
 
 
-async def _main(settings: DaemonSettings) -> int:
+async def _main(settings: DaemonSettings, background: Background | None) -> int:
     directory = state_directory(settings)
     mesh_key, allow = load_mesh_key(settings), load_allow_list(settings)
     identity = load_or_create_identity(directory)
-    peers = [await resolve(host, port) for host, port in settings.peers]
+    peers = [address for host, port in settings.peers for address in await resolve(host, port)]
     daemon = Daemon(settings, identity, mesh_key, allow, peers)
-    logs.configure(settings.log_format, directory / "daemon.log" if settings.tui else None)
-    await daemon.serve()
+    logs.configure(settings.log_format, directory / LOG_FILE if settings.tui or background else None)
+    try:
+        await daemon.serve(background)
+    finally:
+        if background is not None:
+            background.end()
     return 0
 
 
@@ -156,8 +162,9 @@ class Daemon:
         self._web = WebViews(settings, lambda: self._desk.snapshot(time.monotonic()))
         self._recorder = startup.open_record(settings, identity.node_id)
         self._durations: deque[float] = deque(maxlen=_TICKS_REMEMBERED)
+        self._manager = Manager(os.environ)
 
-    async def serve(self) -> None:
+    async def serve(self, background: Background | None = None) -> None:
         """Run every task until a signal comes or the node is drained; then tell the peers and leave."""
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
@@ -171,6 +178,9 @@ class Daemon:
                 tasks.start_soon(self._start_law)
                 if self._settings.tui:
                     tasks.start_soon(self._show)
+                self._manager.ready(self._in_a_word())
+                if background is not None:
+                    background.ready(self._control.path)
                 self._warn()
                 self._journal.note("START", {"name": self._node.settings.name, "version": version("shivya")})
                 _log.info(
@@ -183,6 +193,7 @@ class Daemon:
                 tasks.start_soon(self._heed, signals)
                 tasks.start_soon(self._drain)
                 await self._stop.wait()
+                self._manager.stopping()
                 self._node.leave(time.monotonic())
                 self._driver.wake()
                 if self._recorder is not None:
@@ -202,6 +213,10 @@ class Daemon:
             _log.warning("%s", _EXPOSED)
         elif self._settings.mesh_key_file is None and not self._settings.open_wire:
             _log.info("no mesh key: bound to this host only; 'shivya init' makes one")
+
+    def _in_a_word(self) -> str:
+        s = self._desk.snapshot(time.monotonic())
+        return f"{health(s.law, s.status)}; {len(s.peers)} peers, {len(s.links)} links"
 
     async def _heed(self, signals: AsyncIterable[signal.Signals]) -> None:
         async for number in signals:
@@ -279,6 +294,7 @@ class Daemon:
             self._desk.conclude(worlds, verdicts, time.monotonic())
             self._driver.wake()
             self._control.notify()
+            self._manager.alive(time.monotonic(), self._in_a_word)
             due = max(due + interval, time.monotonic())
             await anyio.sleep(max(0.0, due - time.monotonic()))
 
@@ -353,14 +369,9 @@ class Daemon:
         _log.error("the law failed, falling back to shortest expected delay", exc_info=error)
 
     async def _show(self) -> None:
-        from shivya_daemon.views.tui import Tui
+        from shivya_daemon.terminal import show
 
-        with Tui() as tui:
-            while True:
-                snapshot = self._desk.snapshot(time.monotonic())
-                # In a thread: a terminal that is held (Ctrl-S) must not hold the node.
-                await anyio.to_thread.run_sync(tui.update, snapshot, abandon_on_cancel=True)
-                await anyio.sleep(_VIEW_INTERVAL)
+        await show(lambda: self._desk.snapshot(time.monotonic()), self._stop.set)
 
 
 def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner, Engine]:

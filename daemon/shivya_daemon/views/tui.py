@@ -1,51 +1,91 @@
-"""The live screen of one node: `render` draws a snapshot, `Tui` keeps it on the terminal.
+"""The live screen on a terminal: `Tui` takes snapshots and keys, and keeps the terminal drawn.
 
-Names of peers are chosen by their owners: every one passes through `plain` into a `Text`, which is never read
-as markup. Colour repeats what a word already says, so nothing is lost under NO_COLOR.
+It owns the alternate screen while its context lasts, writes only the lines that have changed, and gives the
+terminal back however the context ends. Nothing here waits; whoever drives it (a daemon, `shivya top`) does.
 """
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
+import contextlib
+import os
+import sys
+import threading
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.table import Table
+from rich.color import ColorSystem
+from rich.console import Console
+from rich.segment import Segment
 from rich.text import Text
 
 from shivya_daemon.snapshot import Snapshot
-from shivya_daemon.views.words import duration, health, number, plain
+from shivya_daemon.views import keys
+from shivya_daemon.views.history import History
+from shivya_daemon.views.looking import View, press
+from shivya_daemon.views.screen import render
+from shivya_daemon.views.strokes import ASCII, BLOCKS, Glyphs
 
-_WIDE = 132
-"""From this width on the tables stand side by side."""
-_NAME_WIDTH = 24
-_MAX_REMEDIES = 3
-_HEALTH_STYLE = {"ok": "bold green", "starting": "bold cyan", "degraded": "bold yellow", "failed": "bold red"}
+# Alternate screen, no cursor, no wrapping at the right edge; and back.
+_ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+_LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+_CLEAR = "\x1b[2J"
+_COLOURS = {
+    "standard": ColorSystem.STANDARD,
+    "256": ColorSystem.EIGHT_BIT,
+    "truecolor": ColorSystem.TRUECOLOR,
+    "windows": ColorSystem.WINDOWS,
+}
+_SMALLEST, _LARGEST = (20, 4), (500, 200)
 
-_Row = tuple[str, ...]
+
+def glyphs_for(console: Console) -> Glyphs:
+    """Return the characters that the terminal of `console` can show."""
+    utf8 = console.encoding.lower().replace("-", "").startswith("utf8")
+    return BLOCKS if utf8 and os.environ.get("TERM") != "linux" else ASCII
+
+
+def frame(console: Console, lines: list[Text]) -> list[str]:
+    """Return lines as the terminal of `console` takes them; without colour where NO_COLOR says so."""
+    system = None if console.color_system is None else _COLOURS[console.color_system]
+    found = []
+    for text in lines:
+        segments = text.render(console)
+        if console.no_color:
+            segments = Segment.remove_color(segments)
+        styled = (
+            part.style.render(part.text, color_system=system) if part.style else part.text
+            for part in segments
+        )
+        found.append("".join(styled).encode(console.encoding, "replace").decode(console.encoding))
+    return found
 
 
 class Tui:
-    """Shows snapshots on the terminal's alternate screen; leaving the context gives the terminal back.
+    """The screen of one node on a terminal.
 
-    `update` writes to the terminal and may block while that is stopped, so call it outside the event loop.
+    `owner`: to leave it stops the node, so that takes a second `q`. All methods write to the terminal and may
+    block while that is held (Ctrl-S), so call them outside an event loop.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, *, owner: bool = False, ascii_only: bool = False
+    ) -> None:
         self._console = console or Console()
-        self._live = Live(
-            console=self._console,
-            screen=True,
-            auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._glyphs = ASCII if ascii_only else glyphs_for(self._console)
+        self.keyboard = sys.stdin.fileno() if keys.drawable(sys.stdin) else None
+        """The descriptor on which keys come, None where there are none."""
+        self.view = View(keys=self.keyboard is not None, owner=owner)
+        self.gone: float | None = None
+        """Seconds since the node last answered; None while it does."""
+        self._history = History()
+        self._latest: Snapshot | None = None
+        self._shown: list[str] = []
+        self._size = (0, 0)
+        self._lock = threading.Lock()
+        self._undo: contextlib.ExitStack | None = None
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self.open()
         return self
 
     def __exit__(
@@ -54,150 +94,97 @@ class Tui:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._live.stop()
+        self.close()
 
-    def update(self, snapshot: Snapshot) -> None:
-        """Draw one frame in the terminal's present size."""
-        width, height = self._console.size
-        self._live.update(render(snapshot, width, height), refresh=True)
+    def open(self) -> None:
+        """Take the terminal."""
+        with self._lock, contextlib.ExitStack() as undo:
+            if self.keyboard is not None and keys.in_front(sys.stdin):
+                undo.enter_context(keys.cbreak(self.keyboard))
+            undo.callback(self._write, _LEAVE)
+            self._write(_ENTER + _CLEAR)
+            self._shown = []
+            self._undo = undo.pop_all()
 
+    def close(self) -> None:
+        """Give the terminal back; nothing is drawn after that."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            keys.release(self._console.file.fileno())
+        with self._lock:
+            undo, self._undo = self._undo, None
+            if undo is not None:
+                undo.close()
 
-def render(snapshot: Snapshot, width: int, height: int) -> RenderableType:
-    """Return the screen of `snapshot` in at most `height` lines of `width` columns."""
-    head, foot = _header(snapshot), _footer(snapshot, width)
-    room = height - len(head) - len(foot)
-    cells, peers, flows = _cell_rows(snapshot), _peer_rows(snapshot), _flow_rows(snapshot)
-    body: list[RenderableType]
-    if width >= _WIDE:
-        cell_room, flow_room = _share(room, (len(cells), len(flows)))
-        sides = Table.grid(expand=True, padding=(0, 2))
-        sides.add_column(ratio=1)
-        sides.add_column(ratio=1)
-        left = Group(_section(_CELLS, cells, cell_room), _section(_FLOWS, flows, flow_room))
-        sides.add_row(left, _section(_PEERS, peers, room))
-        body = [sides]
-    else:
-        rooms = _share(room, (len(cells), len(peers), len(flows)))
-        sections = ((_CELLS, cells), (_PEERS, peers), (_FLOWS, flows))
-        body = [_section(heads, rows, r) for (heads, rows), r in zip(sections, rooms, strict=True)]
-    return Group(*head, *body, *foot)
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw the node as it is now, unless the view is paused."""
+        self._history.add(snapshot)
+        if not self.view.paused or self._latest is None:
+            self._latest = snapshot
+        self.draw()
 
+    def press(self, data: bytes) -> None:
+        """Do what the keys in `data` ask for; whether to leave is in `view.done` then."""
+        for key in keys.pressed(data):
+            self.view = press(self.view, key)
+        self.draw()
 
-def _header(s: Snapshot) -> list[Text]:
-    word = health(s.law, s.status)
-    title = _line("shivya ", (plain(s.name, 32), "bold"), f"  {plain(s.node_id, 40)[:8]}  ")
-    title.append(word.upper(), _HEALTH_STYLE[word])
-    title.append(f"  up {duration(s.uptime_seconds)}  {plain(s.address, 48)}  {plain(s.version, 24)}")
-    law = _line(
-        ("law ", "dim"), f"{plain(s.law, 16)}, tick {s.tick}",
-        f" ({duration(s.tick_seconds_p50)})" if s.tick_seconds_p50 is not None else "",
-        ("   free energy ", "dim"), number(s.collective_free_energy),
-        ("   curl ", "dim"), number(s.curl_norm),
-        ("   harmonic ", "dim"), number(s.harmonic_norm),
-    )  # fmt: skip
-    counts = [f"{plain(name.replace('_', ' '), 32)} {number(value)}" for name, value in s.traffic.items()]
-    host = [f"{name} {s.host[name]:.0%}" for name in ("cpu", "memory") if name in s.host]
-    return [title, law, _line(("   ".join((*host, *counts)), "dim"))]
+    def resume(self) -> None:
+        """Take the terminal again, and draw it anew, after another program has had it."""
+        self.close()
+        self.open()
+        self.draw()
 
-
-def _footer(s: Snapshot, width: int) -> list[Text]:
-    """Return the drops and the remedies, which are wrapped: they are there to be read."""
-    drops = ", ".join(f"{plain(reason, 40)} {count}" for reason, count in s.drops.items() if count)
-    lines = [_line(("drops ", "dim"), drops or "none")]
-    hidden = len(s.status) - _MAX_REMEDIES
-    for text in s.status[:_MAX_REMEDIES]:
-        first, *rest = textwrap.wrap(plain(text, 500), max(width - 2, 20), max_lines=2) or [""]
-        lines.append(_line(("! ", "bold yellow"), first))
-        lines += [_line("  ", line) for line in rest]
-    if hidden > 0:
-        lines.append(_line(f"  and {hidden} more; see 'shivya status'"))
-    return lines
-
-
-_CELLS = ("CELL", "QUEUE", "SERVERS", "RATE/S", "IN/S", "WAITING", "POTENTIAL", "F")
-_PEERS = ("PEER", "ID", "RTT", "AGE", "QUEUE", "RATE/S", "CONDUCT", "OFFLOAD/S")
-_FLOWS = ("HAND OVER TO", "SERVICE", "RATE/S")
-
-
-def _cell_rows(s: Snapshot) -> list[_Row]:
-    return [
-        (
-            plain(cell.service, _NAME_WIDTH),
-            str(cell.queue),
-            str(cell.servers),
-            number(cell.service_rate),
-            number(cell.arrival_rate),
-            duration(cell.waiting_seconds),
-            duration(cell.potential_seconds),
-            number(cell.free_energy),
-        )
-        for cell in s.cells
-    ]
-
-
-def _peer_rows(s: Snapshot) -> list[_Row]:
-    """Return the peers, linked ones first: they are the ones that share work."""
-    links = {link.id: link for link in s.links}
-    rows: list[_Row] = []
-    for peer in sorted(s.peers, key=lambda peer: (peer.id not in links, peer.name, peer.id)):
-        link = links.get(peer.id)
-        rows.append(
-            (
-                plain(peer.name, _NAME_WIDTH),
-                plain(peer.id, 40)[:8],
-                duration(peer.rtt_seconds),
-                duration(peer.age_seconds),
-                str(peer.queue),
-                number(peer.service_rate),
-                number(link.conductance) if link else "-",
-                number(link.reported) if link else "-",
+    def draw(self) -> None:
+        """Draw one frame in the terminal's present size: the lines that differ from those on it."""
+        with self._lock:
+            if self._latest is None or self._undo is None or self._hidden():
+                return
+            size = self._measure()
+            if size != self._size:
+                self._size, self._shown = size, []
+            screen = render(
+                self._latest,
+                *size,
+                view=self.view,
+                energies=self._history.energies,
+                glyphs=self._glyphs,
+                gone=self.gone,
             )
+            lines = frame(self._console, screen)
+            before: list[str | None] = [*self._shown] or [None] * len(lines)
+            changed = [
+                f"\x1b[{row};1H{new}"
+                for row, (old, new) in enumerate(zip(before, lines, strict=True), 1)
+                if new != old
+            ]
+            if changed:
+                self._write(("" if self._shown else _CLEAR) + "".join(changed))
+            self._shown = lines
+
+    def _hidden(self) -> bool:
+        """Whether the terminal shows somebody else now: this process has been sent to the background."""
+        file = self._console.file
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return os.isatty(file.fileno()) and not keys.in_front(file)
+        return False
+
+    def _measure(self) -> tuple[int, int]:
+        """Return columns and lines of the terminal that is written to, whatever the environment says."""
+        try:
+            size = os.get_terminal_size(self._console.file.fileno())
+            found = (size.columns, size.lines)
+        except (OSError, ValueError, AttributeError):
+            found = self._console.size
+        if not all(found):
+            found = (80, 24)
+        return (
+            min(max(found[0], _SMALLEST[0]), _LARGEST[0]),
+            min(max(found[1], _SMALLEST[1]), _LARGEST[1]),
         )
-    return rows
 
-
-def _flow_rows(s: Snapshot) -> list[_Row]:
-    flows = sorted(s.flows, key=lambda flow: -flow.rate)
-    return [
-        (plain(f.name or f.to, _NAME_WIDTH), plain(f.service, _NAME_WIDTH), number(f.rate)) for f in flows
-    ]
-
-
-def _share(room: int, wanted: Sequence[int]) -> list[int]:
-    """Divide `room` lines among sections of `wanted` rows and a head line each, the smallest first."""
-    given = [0] * len(wanted)
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    for position, i in enumerate(order):
-        given[i] = max(0, min(max(wanted[i], 1) + 1, room // (len(order) - position)))
-        room -= given[i]
-    return given
-
-
-def _section(heads: _Row, rows: Sequence[_Row], room: int) -> RenderableType:
-    """Return a table of at most `room` lines; what does not fit is counted in its last line."""
-    if room <= 0:
-        return Group()
-    table = Table(box=None, expand=True, padding=(0, 1), pad_edge=False, header_style="bold reverse")
-    for i, head in enumerate(heads):
-        name = i == 0
-        table.add_column(
-            head,
-            justify="left" if name else "right",
-            no_wrap=True,
-            ratio=1 if name else None,
-            min_width=6 if name else None,
-        )
-    body = room - 1
-    shown = rows if len(rows) <= body else rows[: max(body - 1, 0)]
-    for row in shown:
-        table.add_row(*(Text(cell, overflow="ellipsis") for cell in row))
-    if not rows and body > 0:
-        table.add_row(Text("none", style="dim"))
-    elif len(shown) < len(rows) and body > 0:
-        table.add_row(Text(f"and {len(rows) - len(shown)} more", style="dim"))
-    return table
-
-
-def _line(*parts: str | tuple[str, str]) -> Text:
-    """Return one line that is cut, never wrapped, so that the height stays known."""
-    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+    def _write(self, text: str) -> None:
+        """Write to the terminal; that it has gone is no reason to fail."""
+        file = self._console.file
+        with contextlib.suppress(OSError, ValueError):
+            file.write(text)
+            file.flush()
