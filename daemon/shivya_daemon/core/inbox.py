@@ -10,6 +10,7 @@ from shivya_daemon.core.events import HeartbeatReceived, ObservationReceived, Pe
 from shivya_daemon.core.frames import (
     ANNOUNCE,
     GOSSIP,
+    LEASE,
     LINK,
     SIGNAL,
     TOKEN,
@@ -94,6 +95,8 @@ class Inbox:
             return None
         if code == SIGNAL:
             return stack.signals.receive(member.id, signal_frame.decode_payload(body), now)
+        if code == LEASE:
+            return stack.leases.receive(member.id, body, now)
         if code == ANNOUNCE:
             return stack.gossip.meet(member.id, announcement.decode_payload(body), now)
         assert code == TOKEN
