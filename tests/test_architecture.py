@@ -181,12 +181,20 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.signal_log": ({"shivya_daemon.core"}, set()),
     "shivya_daemon.resources": ({"shivya_daemon.core", "shivya_daemon.telemetry"}, {"psutil"}),
     "shivya_daemon.line": ({"shivya_daemon.services", "shivya_daemon.settings"}, set()),
+    "shivya_daemon.lease_desk": ({"shivya_daemon.core"}, set()),
+    "shivya_daemon.lease_verbs": ({"shivya_daemon.core", "shivya_daemon.line"}, set()),
     "shivya_daemon.mesh_verbs": (
-        {"shivya_daemon.core", "shivya_daemon.guard.sight", "shivya_daemon.line"},
+        {
+            "shivya_daemon.core",
+            "shivya_daemon.guard.sight",
+            "shivya_daemon.lease_verbs",
+            "shivya_daemon.line",
+        },
         set(),
     ),
     "shivya_daemon.operations": (
         {"shivya_daemon.core", "shivya_daemon.clockwatch", "shivya_daemon.resources"}
+        | {"shivya_daemon.lease_desk"}
         | {"shivya_daemon.services", "shivya_daemon.settings", "shivya_daemon.signal_log"}
         | {"shivya_daemon.status", "shivya_daemon.telemetry"},
         set(),

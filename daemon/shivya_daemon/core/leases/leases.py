@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shivya_daemon.core.counters import Counters
+from shivya_daemon.core.gossip.resources import Resource
 from shivya_daemon.core.leases.book import Ending, Lease, Refusal
 from shivya_daemon.core.leases.borrower import Addressed, Borrower, Claim, Stage
 from shivya_daemon.core.leases.events import LeaseEvent
@@ -51,6 +52,8 @@ class ClaimView:
     """Of its whole term, in 10^-6 credit; 0 for what is this node's own."""
     reason: str = ""
     """Why it was refused, or is over."""
+    renewing: bool = False
+    """Whether its provider has yet to agree to another term."""
 
 
 class Leases:
@@ -177,6 +180,23 @@ class Leases:
         """What this node lends at all."""
         return self._lender.book.kinds
 
+    def shares(self) -> dict[Resource, tuple[float, float | None]]:
+        """Return, of each resource that is lent, the free share and the capacity, None where it has none."""
+        book = self._lender.book
+        found: dict[Resource, tuple[float, float | None]] = {}
+        for resource in {kind.resource for kind in book.kinds}:
+            kinds = [kind for kind in book.kinds if kind.resource is resource]
+            told = [(kind, kind.unit) for kind in kinds if kind.unit is not None]
+            capacity = math.fsum(book.capacity(kind) * unit for kind, unit in told)
+            if told:
+                found[resource] = (
+                    math.fsum(book.free(kind) * unit for kind, unit in told) / capacity,
+                    capacity,
+                )
+            else:
+                found[resource] = (max(book.left(kind) for kind in kinds), None)
+        return found
+
     # The protocol
 
     def receive(self, node: bytes, body: bytes, now: float) -> str | None:
@@ -274,7 +294,14 @@ class Leases:
         left = max(0.0, claim.until - now) if held else 0.0
         provider = claim.provider if held else None
         return ClaimView(
-            ask.id, "held" if held else "asking", ask.kind, ask.amount, provider, left, claim.price
+            id=ask.id,
+            state="held" if held else "asking",
+            kind=ask.kind,
+            amount=ask.amount,
+            provider=provider,
+            seconds_left=left,
+            price=claim.price,
+            renewing=claim.wanted is not None,
         )
 
     def _own_view(self, lease: Lease, now: float) -> ClaimView:
