@@ -29,7 +29,7 @@ class ResourceSampler:
         self._told_at = float("-inf")
 
     def news(self, host: HostSample, now: float, lent: Lent | None = None) -> Resources | None:
-        """Return what is free, None while that is about what was returned last; of what is lent, its quota's."""
+        """Return what is free, None while that is about what was told last; `lent` as it is lent."""
         found = with_quota(measure(self._state_dir, host), lent or {})
         told = self._told
         if told is not None and found == told:

@@ -67,6 +67,7 @@ class Inbox:
             case Leave(incarnation):
                 if member.incarnation is not None and incarnation < member.incarnation:
                     return "stale_incarnation"
+                stack.leases.left(member.id, now)
                 if member.id in stack.gossip.live:
                     # Its signed goodbye, which ends it for all, may still be on the way: the wire stays open.
                     stack.links.lost(member.id, now)

@@ -142,6 +142,8 @@ class Stack:
         """Take a node down: it left, or fell silent; what hangs on it hears of it."""
         self.links.lost(node, now)
         self.dht.left(node)
+        if reason == "left":
+            self.leases.left(node, now)
         self.peering.lose(node, now, search=reason == "silent")
         self.known(node, reason)
 

@@ -103,6 +103,11 @@ class Borrower:
         """Give back what there is of a claim."""
         self._end(claim, Ending.RELEASED, now)
 
+    def left(self, node: bytes, now: float) -> None:
+        """Take note that a node has said goodbye, and lends nothing any more."""
+        for claim in [claim for claim in self.claims.values() if claim.provider == node]:
+            self._lost(claim, Ending.DRAINING, now)
+
     def failed(self) -> list[tuple[Claim, str]]:
         """Return the claims that came to an end, with the reason, and forget them."""
         result, self._failed = self._failed, []

@@ -150,6 +150,13 @@ class Leases:
         for node, frame in self._borrower.due(now):
             self._send(node, frame)
 
+    def left(self, node: bytes, now: float) -> None:
+        """Take note that a node has said goodbye: what it lent and what it held is over."""
+        self._lender.left(node, now)
+        self._borrower.left(node, now)
+        self._dirty = True
+        self._settle(now)
+
     # What the host may know
 
     def claims(self, now: float) -> tuple[ClaimView, ...]:

@@ -93,6 +93,12 @@ class Lender:
             self.end(lease, Ending.DRAINING, now)
         return [(lease.holder, Ended(lease.id, Ending.DRAINING)) for lease in others]
 
+    def left(self, node: bytes, now: float) -> None:
+        """End every lease of a node that has said goodbye."""
+        for lease in self.book.leases:
+            if lease.holder == node:
+                self.end(lease, Ending.RELEASED, now)
+
     def events(self) -> list[LeaseEvent]:
         """Return what happened, and forget it."""
         result = list(self._events)

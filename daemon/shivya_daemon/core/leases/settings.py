@@ -16,11 +16,11 @@ class LeaseSettings:
     ttl: float = 6.0
     """Silence of its holder after which a lease is free again; a node that starts lends nothing for as long,
     as what it lent before may still be in use."""
-    confirm: float = 2.0
+    confirm: float = 3.0
     """How long what was granted waits for its holder to say that it heard so."""
     retry: float = 0.25
     """Between two transmissions of a request."""
-    attempts: int = 4
+    attempts: int = 6
     """Transmissions of a request before the next node is asked."""
     max_tried: int = 8
     """Nodes asked for one lease."""
