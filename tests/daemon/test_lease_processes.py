@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import shivya
 
 pytestmark = pytest.mark.processes
@@ -29,25 +28,10 @@ def pair(start: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     small = start("small")
     monkeypatch.setenv("SHIVYA_QUOTA_MILLICORES", "8000")
     large = start("large", small.address)
-    small.until(lambda status: any(r["capacity"] == 8000 for r in known(small, status)))
-    settled(small), settled(large)
+    for daemon in (small, large):
+        daemon.until(lambda status: any(link["state"] == "established" for link in status["links"]))
+        settled(daemon)
     return small, large
-
-
-def known(daemon: Any, status: dict[str, Any]) -> list[dict[str, float]]:
-    """What the fleet has of computing beyond the own quota, once gossip has told, and the link stands."""
-    if not any(link["state"] == "established" for link in status["links"]):
-        return []
-    (own,) = [row for row in status["resources"] if row["resource"] == "compute"]
-    return (
-        [{"capacity": 8000}]
-        if own["fleet_free"] == 1.0 and own["direction"] is None and peers(status)
-        else []
-    )
-
-
-def peers(status: dict[str, Any]) -> bool:
-    return any(peer["rtt_seconds"] is not None for peer in status["peers"])
 
 
 def settled(daemon: Any) -> None:

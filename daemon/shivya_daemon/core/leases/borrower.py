@@ -15,6 +15,7 @@ from enum import Enum
 from shivya_daemon.core.leases.book import Ending, Refusal
 from shivya_daemon.core.leases.events import LeaseEvent, LeaseObtained, LeaseOver
 from shivya_daemon.core.leases.frames import Ask, Ended, Grant, Keep, Kept, LeaseFrame, Refuse, Release
+from shivya_daemon.core.leases.kinds import MAX_SECONDS
 from shivya_daemon.core.leases.settings import LeaseSettings
 
 SAFE = 0.95
@@ -130,11 +131,11 @@ class Borrower:
                     return [] if gone is not None else "unsolicited"
                 self._lost(claim, frame.reason, now)
                 return []
-            case Grant() if claim is None or not mine:
+            case Grant():
+                if claim is not None and mine:
+                    return self._granted(claim, frame, now)
                 self._bid_farewell(node, frame.id, now)
                 return []
-            case Grant():
-                return self._granted(claim, frame, now)
             case Refuse() if claim is not None and mine and claim.stage is Stage.ASKING:
                 if frame.reason is Refusal.NO_QUOTA:
                     self._shun(node, claim.ask.kind, now)
@@ -220,7 +221,7 @@ class Borrower:
         while len(claim.nonces) > _NONCES:
             claim.nonces.popitem(last=False)
         ask, until = claim.ask, claim.until if claim.wanted is None else claim.wanted
-        left = max(1, math.ceil(until - now))
+        left = min(max(1, math.ceil(until - now)), MAX_SECONDS)
         return claim.provider, Keep(ask.id, ask.kind, ask.amount, claim.serial, left, nonce)
 
     def _kept(self, claim: Claim, kept: Kept, now: float) -> list[Addressed] | str:

@@ -297,18 +297,19 @@ class Leases:
             self._over.popitem(last=False)
 
     def _view(self, claim: Claim, now: float) -> ClaimView:
-        ask, held = claim.ask, claim.stage is Stage.HELD
-        left = max(0.0, claim.until - now) if held else 0.0
-        provider = claim.provider if held else None
+        ask, mine = claim.ask, claim.stage is Stage.HELD
+        held = claim.held(now)
+        lapsed = Ending.EXPIRED if now >= claim.until else Ending.SILENT  # the timer has yet to notice
         return ClaimView(
             id=ask.id,
-            state="held" if held else "asking",
+            state="held" if held else "over" if mine else "asking",
             kind=ask.kind,
             amount=ask.amount,
-            provider=provider,
-            seconds_left=left,
+            provider=claim.provider if mine else None,
+            seconds_left=claim.until - now if held else 0.0,
             price=claim.price,
-            renewing=claim.wanted is not None,
+            reason=lapsed.word if mine and not held else "",
+            renewing=held and claim.wanted is not None,
         )
 
     def _own_view(self, lease: Lease, now: float) -> ClaimView:
