@@ -41,7 +41,7 @@ class Allocations(Protocol):
 class LeaseVerbs:
     """Obeys the verbs about leases."""
 
-    def __init__(self, allocations: Allocations) -> None:
+    def __init__(self, allocations: Callable[[], Allocations]) -> None:
         self._allocations = allocations
         self.actions: Mapping[str, Callable[[Fields, object], Reply]] = {
             "ALLOCATE": self._allocate,
@@ -59,23 +59,25 @@ class LeaseVerbs:
         fields.finish()
         if amount is None:
             raise CommandError("amount is missing; give a whole number")
-        return _one(lambda: self._allocations.allocate(resource, amount, _term(seconds)))
+        return _one(lambda: self._allocations().allocate(resource, amount, _term(seconds)))
 
     def _renew(self, fields: Fields, _: object) -> Reply:
         lease = fields.required("lease", _LEASE)
         seconds = fields.count("seconds", None, 1, MAX_SECONDS)
         fields.finish()
-        return _one(lambda: self._allocations.renew(lease, _term(seconds)))
+        return _one(lambda: self._allocations().renew(lease, _term(seconds)))
 
     def _release(self, fields: Fields, _: object) -> Reply:
         lease = fields.required("lease", _LEASE)
         fields.finish()
-        return _one(lambda: self._allocations.release(lease))
+        return _one(lambda: self._allocations().release(lease))
 
     def _leases(self, fields: Fields, _: object) -> Reply:
         lease = fields.optional("lease")
         fields.finish()
-        return self._allocations.report() if lease is None else _one(lambda: self._allocations.look(lease))
+        return (
+            self._allocations().report() if lease is None else _one(lambda: self._allocations().look(lease))
+        )
 
 
 def _term(seconds: int | None) -> int:

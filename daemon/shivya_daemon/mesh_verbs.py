@@ -72,7 +72,7 @@ class MeshVerbs:
             "SIGNAL": self._signal,
             "FACTS": self._facts,
             "INJECT": self._inject,
-            **LeaseVerbs(operations.leases).actions,
+            **LeaseVerbs(lambda: operations.leases).actions,
         }
 
     def _drain(self, fields: Fields, _: object) -> Reply:

@@ -72,7 +72,7 @@ def test_a_quota_comes_from_the_file_and_from_variables(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="millicores must be between 0 and 128000, not 200000"):
         config.load({}, environ={}, folder=tmp_path)
     file.write_text("[quota]\ncores = 4\n")
-    with pytest.raises(SettingsError, match=r"unknown key 'quota\.cores'; known keys are millicores"):
+    with pytest.raises(SettingsError, match=r"unknown key 'quota\.cores'; known keys are quota\.millicores"):
         config.load({}, environ={}, folder=tmp_path)
 
 

@@ -31,6 +31,7 @@ def test_the_prices_are_those_of_the_design() -> None:
     assert LABELS["gpu_memory_mb"] is Kind.GPU_MEMORY_MB
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(Kind)), st.integers(1, 2**40), st.integers(1, MAX_SECONDS), st.data())
 def test_whoever_pays_in_parts_never_pays_less(
     kind: Kind, amount: int, seconds: int, data: st.DataObject

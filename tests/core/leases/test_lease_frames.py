@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shivya_daemon.core import frames
@@ -84,6 +84,7 @@ def test_what_has_no_encoding_is_not_encoded() -> None:
         encode_payload(Kept(ID, -1, 0, 6.0, 0))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_whatever_is_accepted_encodes_to_the_same_bytes(body: bytes) -> None:
     try:
