@@ -24,7 +24,13 @@ from shivya.drop_words import WORDS
 from shivya.errors import ExitCode
 
 from shivya_daemon.ledgers.credits.refusals import Refusal
-from shivya_daemon.settings import CAPABILITY_KEYS, CapabilitySettings, DaemonSettings, LawSettings
+from shivya_daemon.settings import (
+    CAPABILITY_KEYS,
+    CapabilitySettings,
+    DaemonSettings,
+    LawSettings,
+    QuotaSettings,
+)
 
 DOCS = ROOT / "docs"
 SETTINGS = ROOT / "daemon" / "shivya_daemon" / "settings.py"
@@ -64,6 +70,11 @@ def law() -> str:
 def capabilities() -> str:
     """What a node offers; what it seeks has the same keys."""
     return _settings(CapabilitySettings, "capabilities.", CAPABILITY_KEYS)
+
+
+def quota() -> str:
+    """What a node lends."""
+    return _settings(QuotaSettings, "quota.", {f.name: f.name for f in fields(QuotaSettings)})
 
 
 def _settings(kind: Any, table_name: str, keys: Mapping[str, str]) -> str:
@@ -221,6 +232,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "law": law,
     "capabilities": capabilities,
+    "quota": quota,
     "commands": commands,
     "exit-codes": exit_codes,
     "drops": drops,

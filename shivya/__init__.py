@@ -14,17 +14,30 @@ if TYPE_CHECKING:
     from shivya import experiments as experiments
     from shivya.client import Client as Client
     from shivya.client import Peer as Peer
+    from shivya.leasing import Lease as Lease
+    from shivya.leasing import LeaseRefused as LeaseRefused
     from shivya.proxy import EdgeRecommendation as EdgeRecommendation
     from shivya.proxy import WorkloadMeshProxy as WorkloadMeshProxy
 
 _EXPORTS = {
     "Client": "shivya.client",
     "EdgeRecommendation": "shivya.proxy",
+    "Lease": "shivya.leasing",
+    "LeaseRefused": "shivya.leasing",
     "Peer": "shivya.client",
     "WorkloadMeshProxy": "shivya.proxy",
 }
 
-__all__ = ["Client", "EdgeRecommendation", "Peer", "WorkloadMeshProxy", "__version__", "experiments"]
+__all__ = [
+    "Client",
+    "EdgeRecommendation",
+    "Lease",
+    "LeaseRefused",
+    "Peer",
+    "WorkloadMeshProxy",
+    "__version__",
+    "experiments",
+]
 
 
 def __getattr__(name: str) -> Any:

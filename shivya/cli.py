@@ -14,6 +14,7 @@ from shivya import (
     credits_arguments,
     experiment_arguments,
     guard_arguments,
+    lease_arguments,
     ledger_arguments,
     mesh_commands,
 )
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     _add_reports(verbs)
     _add_mesh(verbs)
     guard_arguments.add(verbs, _command)
+    lease_arguments.add(verbs, _command)
     ledger_arguments.add(verbs, _command)
     credits_arguments.add(verbs, _command)
     experiment_arguments.add(verbs, _command)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from shivya import leasing
 from shivya.daemon_link import DaemonLink
 from shivya_daemon import placement
 from shivya_daemon.in_service import InService
@@ -103,6 +104,7 @@ class Client:
         """Per node id: jobs of this tick's flow that were handed over already."""
         path = socket_path(None if socket is None else Path(socket), port)
         words = ["WATCH", f"service={service}"] + ([f"address={address}"] if address else [])
+        self._path = path
         self._link = DaemonLink(
             path,
             (" ".join(words) + "\n").encode(),
@@ -307,6 +309,16 @@ class Client:
                 table, queue, self._servers, rate, self._out, elapsed, overrun=overrun
             )
             return Load(queue, rate, potential)
+
+    def allocate(
+        self, resource: str, amount: int, seconds: int = 60, *, timeout: float = 30.0
+    ) -> leasing.Lease:
+        """Lease `amount` of a resource for `seconds`, here or at another node: see docs/allocation.md.
+
+        Unlike the other methods it waits for the daemon, `timeout` seconds at most. `with` keeps what it
+        returns renewed and gives it back. Raises `shivya.LeaseRefused` with the reason.
+        """
+        return leasing.allocate(self._path, resource, amount, seconds, timeout)
 
     def _hold(self, queue: int) -> None:
         """Take another number of jobs held."""

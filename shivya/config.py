@@ -22,6 +22,7 @@ from shivya_daemon.settings import (
     CapabilitySettings,
     DaemonSettings,
     LawSettings,
+    QuotaSettings,
     SettingsError,
     parse_node_id,
 )
@@ -89,6 +90,7 @@ _KINDS: Mapping[str, _Kind] = {
     "metrics": _INTEGER,
     "metrics_bind": _TEXT,
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
+    **{f"quota.{f.name}": _INTEGER if f.type == "int" else _NUMBER for f in fields(QuotaSettings)},
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
         for table in (_OFFERS, _SEEKS)
@@ -130,9 +132,13 @@ def load(
         key: value for key, value in merged.items() if "." not in key
     }  # _convert checked all
     law: dict[str, Any] = {f.name: merged[k] for f in fields(LawSettings) if (k := f"law.{f.name}") in merged}
+    quota: dict[str, Any] = {
+        f.name: merged[k] for f in fields(QuotaSettings) if (k := f"quota.{f.name}") in merged
+    }
     try:
         return DaemonSettings(
             law=LawSettings(**law),
+            quota=QuotaSettings(**quota),
             capabilities=_capabilities(merged, _OFFERS),
             seeks=_capabilities(merged, _SEEKS),
             **top,

@@ -72,6 +72,24 @@ port = 8085
 # gateway = ["opc-ua"]
 # storage = {{ capacity_mb = 64000 }}
 
+# What it lends, by leases, to its own applications and to other nodes; nothing unless it is said here.
+[quota]
+# millicores = 4000
+# memory_mb = 8192
+# gpu_memory_mb = 16384
+# Storage that goes with the lease, that outlives a restart, that outlives the machine; in MiB.
+# ephemeral_mb = 64000
+# persistent_mb = 64000
+# replicated_mb = 64000
+# iops = 2000
+# ingress_mbps = 100
+# egress_mbps = 100
+# connections = 64
+# Seconds of silence after which the lease of another node is free again.
+# lease_ttl = 6.0
+# Round-trip time in seconds beyond which a node is not asked for a lease.
+# max_latency = 0.05
+
 [law]
 # Seconds that a move of a job must at least save.
 # gap = 0.05

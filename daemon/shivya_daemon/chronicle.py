@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 from shivya_daemon.core.events import (
     Event,
+    LeaseEnded,
+    LeaseGranted,
+    LeaseObtained,
+    LeaseOver,
     LedgerHeadTold,
     Linked,
     PeerJoined,
@@ -14,6 +18,7 @@ from shivya_daemon.core.events import (
     PeerRestarted,
     Unlinked,
 )
+from shivya_daemon.core.leases.events import LeaseEvent
 from shivya_daemon.journal import Journal
 from shivya_daemon.snapshot import Snapshot
 
@@ -39,10 +44,34 @@ def chronicle(events: Iterable[Event], journal: Journal, now: float) -> None:
             case Unlinked(id=peer, reason=reason):
                 _log.info("the link with %s has ended (%s)", peer.hex()[:8], reason)
                 journal.note("UNLINKED", {"peer": peer.hex(), "reason": reason})
+            case LeaseGranted(holder=peer):
+                _log.info("lease %s of %d %s goes to %s", *_words(event), peer.hex()[:8])
+                journal.note(
+                    "LEASE_GRANTED", {**_lease(event), "holder": peer.hex(), "seconds": event.seconds}
+                )
+            case LeaseEnded(holder=peer):
+                _log.info("lease %s of %d %s is free again (%s)", *_words(event), event.reason)
+                journal.note("LEASE_ENDED", {**_lease(event), "holder": peer.hex(), "reason": event.reason})
+            case LeaseObtained(provider=peer):
+                _log.info("lease %s of %d %s is held at %s", *_words(event), peer.hex()[:8])
+                journal.note(
+                    "LEASE_HELD", {**_lease(event), "provider": peer.hex(), "seconds": event.seconds}
+                )
+            case LeaseOver(provider=peer):
+                _log.warning("lease %s of %d %s is over (%s)", *_words(event), event.reason)
+                journal.note("LEASE_OVER", {**_lease(event), "provider": peer.hex(), "reason": event.reason})
             case LedgerHeadTold(public_key=key, checkpoint=checkpoint):
                 journal.hear(key, checkpoint, now)
             case _:
                 pass
+
+
+def _words(event: LeaseEvent) -> tuple[str, int, str]:
+    return event.id.hex()[:8], event.amount, event.kind.label
+
+
+def _lease(event: LeaseEvent) -> dict[str, object]:
+    return {"lease": event.id.hex(), "resource": event.kind.label, "amount": event.amount}
 
 
 def summary(snapshot: Snapshot) -> dict[str, object]:

@@ -279,6 +279,7 @@ class NodeDesk:
             guard=None if self.guard is None else self.guard.report(now, names),
             ledger=None if self.journal is None else self.journal.manifest(),
             phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
+            leases=self._operations.leases.report(now),
             draining=self._operations.draining,
             status=(
                 *self._notices,

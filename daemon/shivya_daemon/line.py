@@ -103,7 +103,7 @@ class Fields:
 
 
 def _whole(key: str, text: str, least: int, most: int) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most:
+    if text.isascii() and text.isdigit() and len(text) <= 15 and least <= int(text) <= most:
         return int(text)
     raise CommandError(f"{key} must be a whole number from {least} to {most}, not {text[:64]!r}")
 

@@ -18,6 +18,7 @@ from shivya_daemon.core.signals.frame import (
 from shivya_daemon.core.signals.settings import SignalSettings
 from shivya_daemon.core.signals.signals import SignalRefused
 from shivya_daemon.guard.sight import MAX_INJECTED, MAX_WEIGHT
+from shivya_daemon.lease_verbs import Allocations, LeaseVerbs
 from shivya_daemon.line import CommandError, Fields
 
 MAX_DRAIN_WAIT = 3600.0
@@ -54,6 +55,11 @@ class Operations(Protocol):
         """Run a drill of the guard; raises `ValueError`."""
         ...
 
+    @property
+    def leases(self) -> Allocations:
+        """Where applications lease resources."""
+        ...
+
 
 class MeshVerbs:
     """Obeys the operator's verbs."""
@@ -66,6 +72,7 @@ class MeshVerbs:
             "SIGNAL": self._signal,
             "FACTS": self._facts,
             "INJECT": self._inject,
+            **LeaseVerbs(lambda: operations.leases).actions,
         }
 
     def _drain(self, fields: Fields, _: object) -> Reply:

@@ -12,6 +12,7 @@ from shivya_daemon.clockwatch import ClockWatch
 from shivya_daemon.core.node import Address, Node
 from shivya_daemon.core.signals.events import SignalEvent
 from shivya_daemon.core.signals.frame import Kind
+from shivya_daemon.lease_desk import LeaseDesk
 from shivya_daemon.resources import ResourceSampler
 from shivya_daemon.services import ServiceBook
 from shivya_daemon.settings import DaemonSettings, SettingsError, parse_node_id
@@ -64,6 +65,7 @@ class NodeOperations:
         self._resources = ResourceSampler(place.state_dir)
         self._seeds: dict[Address, bool] = {}
         """Resolved addresses of the configured peers, and whether each was ever up."""
+        self.leases = LeaseDesk(node, clock)
         self.guard: Drilled | None = None
         self._drain: tuple[float, float] | None = None
         """When the drain began, and when it ends at the latest."""
@@ -82,7 +84,7 @@ class NodeOperations:
         self._clock_watch.look(wall, now)
         for address in self._up() & self._seeds.keys():
             self._seeds[address] = True
-        resources = self._resources.news(host, now)
+        resources = self._resources.news(host, now, self._node.leases.shares())
         if resources is not None:
             self._node.offer(resources)
 
@@ -107,6 +109,7 @@ class NodeOperations:
         now = self._clock()
         begun = now if self._drain is None else self._drain[0]
         self._drain = (begun, now + wait)
+        self._node.leases.drain()
         return {"draining": True, "queue": self._held(), "wait_seconds": wait}
 
     def _held(self) -> int:

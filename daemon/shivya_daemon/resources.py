@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
-from shivya_daemon.core.gossip.resources import Resources
+from shivya_daemon.core.gossip.resources import Resource, Resources
 from shivya_daemon.telemetry import HostSample
 
 _WORTH_TELLING = 0.05  # change of a share that the fleet hears of at once
 _REPEAT = 10.0  # seconds after which it hears of any change
 _MIB = 2**20
+
+
+Lent = Mapping[Resource, tuple[float, float | None]]
+"""Free share and capacity of what is lent, as `Leases.shares` has it."""
 
 
 class ResourceSampler:
@@ -23,9 +28,9 @@ class ResourceSampler:
         self._told: Resources | None = None
         self._told_at = float("-inf")
 
-    def news(self, host: HostSample, now: float) -> Resources | None:
-        """Return what is free, None while that is about what was returned last."""
-        found = measure(self._state_dir, host)
+    def news(self, host: HostSample, now: float, lent: Lent | None = None) -> Resources | None:
+        """Return what is free, None while that is about what was told last; `lent` as it is lent."""
+        found = with_quota(measure(self._state_dir, host), lent or {})
         told = self._told
         if told is not None and found == told:
             return None
@@ -35,6 +40,17 @@ class ResourceSampler:
                 return None
         self._told, self._told_at = found, now
         return found
+
+
+def with_quota(measured: Resources, lent: Lent) -> Resources:
+    """Return what is told where leases are lent: what is free of the quota, not of the machine."""
+    free, capacity = list(measured.free), list(measured.capacity)
+    for resource, (share, size) in lent.items():
+        free[resource] = share
+        capacity[resource] = capacity[resource] if size is None else size
+    return Resources(
+        (free[0], free[1], free[2], free[3]), (capacity[0], capacity[1], capacity[2], capacity[3])
+    )
 
 
 def measure(state_dir: Path, host: HostSample) -> Resources:

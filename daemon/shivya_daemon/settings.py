@@ -103,6 +103,61 @@ _MOST = {"cores": 2**32 - 1, "iops": 2**32 - 1}
 
 
 @dataclass(frozen=True)
+class QuotaSettings:
+    """What a node lends to itself and others; nothing unless it is said."""
+
+    millicores: int = 0
+    """1000 = one core."""
+    memory_mb: int = 0
+    """MiB."""
+    gpu_memory_mb: int = 0
+    """MiB."""
+    ephemeral_mb: int = 0
+    """MiB of storage that lives as long as the lease."""
+    persistent_mb: int = 0
+    """MiB of storage that lives as long as the machine."""
+    replicated_mb: int = 0
+    """MiB of storage that outlives the machine."""
+    iops: int = 0
+    """Operations of the storage per second."""
+    ingress_mbps: int = 0
+    """Mbit/s from the network."""
+    egress_mbps: int = 0
+    """Mbit/s to the network."""
+    connections: int = 0
+    """Open at once."""
+    lease_ttl: float = 6.0
+    """Silence of its holder after which a lease is free again."""
+    max_latency: float = 0.05
+    """Largest round-trip time to a node that is asked for a lease."""
+
+    def check(self) -> None:
+        """Raise `SettingsError` for what cannot be lent."""
+        for key, most in MAX_QUOTA.items():
+            if not 0 <= getattr(self, key) <= most:
+                raise SettingsError(f"quota.{key} must be between 0 and {most}, not {getattr(self, key)}")
+        if not 0.5 <= self.lease_ttl <= 3600:
+            raise SettingsError(f"quota.lease_ttl must be between 0.5 and 3600 s, not {self.lease_ttl}")
+        if not 0 < self.max_latency <= 60:
+            raise SettingsError(f"quota.max_latency must be above 0 and at most 60 s, not {self.max_latency}")
+
+
+MAX_QUOTA: Mapping[str, int] = {
+    "millicores": 128_000,
+    "memory_mb": 1_048_576,
+    "gpu_memory_mb": 1_048_576,
+    "ephemeral_mb": 2**40,
+    "persistent_mb": 2**40,
+    "replicated_mb": 2**40,
+    "iops": 10_000_000,
+    "ingress_mbps": 10_000_000,
+    "egress_mbps": 10_000_000,
+    "connections": 1_000_000,
+}
+"""The largest quota of each kind."""
+
+
+@dataclass(frozen=True)
 class DaemonSettings:
     """All that a daemon needs to start."""
 
@@ -139,7 +194,10 @@ class DaemonSettings:
     seeks: CapabilitySettings = field(default_factory=CapabilitySettings)
     """A link needs a capability that both have, or that one seeks and the other has."""
 
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
+
     def __post_init__(self) -> None:
+        self.quota.check()
         for key in ("port", "visualize", "metrics"):
             if not 0 <= (getattr(self, key) or 0) <= 65535:
                 raise SettingsError(f"{key} must be between 0 and 65535, not {getattr(self, key)}")

@@ -171,6 +171,8 @@ class Snapshot:
     """`theta` of this node in rad, `order` (0 to 1) of all phases it hears; None before its first beat."""
     ledger: Mapping[str, object] | None = None
     """None: this node keeps no ledger."""
+    leases: Mapping[str, object] = field(default_factory=dict)
+    """`quota` of what is lent, `held` by this node, `granted` to others and itself."""
     draining: bool = False
     """Whether it takes no new work and is about to stop."""
     status: tuple[str, ...] = ()

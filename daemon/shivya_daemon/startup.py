@@ -14,10 +14,18 @@ from shivya_daemon.core.events import Event
 from shivya_daemon.core.gossip.announcement import MAX_ADDRESSES, Profile, announce
 from shivya_daemon.core.gossip.capabilities import Capabilities, Compute, Storage
 from shivya_daemon.core.identity import Identity
+from shivya_daemon.core.leases.kinds import LABELS
+from shivya_daemon.core.leases.settings import LeaseSettings
 from shivya_daemon.core.node import Node, NodeSettings
 from shivya_daemon.mind.record import Recorder, conditions
 from shivya_daemon.net.udp import UdpDriver
-from shivya_daemon.settings import CapabilitySettings, DaemonSettings, SettingsError, check_name
+from shivya_daemon.settings import (
+    CapabilitySettings,
+    DaemonSettings,
+    QuotaSettings,
+    SettingsError,
+    check_name,
+)
 from shivya_daemon.telemetry import machine
 
 _SILENCE = 0.3  # seconds
@@ -44,6 +52,7 @@ def make_node(
             name=name,
             wire="open" if settings.open_wire else "secure",
             heartbeat_interval=settings.law.tick_interval,
+            leases=lending(settings.quota),
             # The open wire keeps the fixed pace that its other implementations have.
             heartbeat_silence=None if settings.open_wire else min(_SILENCE, settings.law.stale_after / 3),
         ),
@@ -52,6 +61,17 @@ def make_node(
         mesh_key=mesh_key,
         allow=allow,
         profile=profile,
+    )
+
+
+def lending(settings: QuotaSettings) -> LeaseSettings:
+    """Return what a node lends."""
+    quota = {kind: getattr(settings, label) for label, kind in LABELS.items()}
+    return LeaseSettings(
+        {kind: amount for kind, amount in quota.items() if amount},
+        ttl=settings.lease_ttl,
+        confirm=min(LeaseSettings.confirm, settings.lease_ttl),
+        max_latency=settings.max_latency,
     )
 
 

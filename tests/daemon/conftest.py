@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from shivya_daemon.core.leases.leases import LeaseRefused
 from shivya_daemon.core.signals.frame import ActionPotential, Kind
 from shivya_daemon.core.signals.signals import SignalRefused
 from shivya_daemon.services import ServiceBook
@@ -22,12 +23,40 @@ B = b"\xbb" * 20
 PATIENCE = 120.0  # seconds; a bound against hanging, not a claim
 
 
+class Allocations:
+    """Leases, written down instead of made."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    def allocate(self, resource: str, amount: int, seconds: int) -> dict[str, Any]:
+        if resource != "millicores":
+            raise LeaseRefused("by design")
+        self.asked.append((resource, amount, seconds))
+        return {"id": "ab" * 16, "state": "held"}
+
+    def renew(self, lease: str, seconds: int) -> dict[str, Any]:
+        self.asked.append((lease, seconds))
+        return {"id": lease}
+
+    def release(self, lease: str) -> dict[str, Any]:
+        self.asked.append((lease,))
+        return {"id": lease}
+
+    def look(self, lease: str) -> dict[str, Any]:
+        return {"id": lease}
+
+    def report(self) -> dict[str, Any]:
+        return {"held": []}
+
+
 class Operations:
     """What an operator asks, written down instead of done."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Kind, str, bytes, int | None]] = []
         self.drained: list[float] = []
+        self.leases = Allocations()
 
     def drain(self, wait: float) -> dict[str, Any]:
         self.drained.append(wait)

@@ -7,7 +7,17 @@ import math
 from shivya_daemon.core.beacon import Beacon
 from shivya_daemon.core.chorus import Oscillator
 from shivya_daemon.core.dht.dht import Question
-from shivya_daemon.core.frames import GOSSIP, LINK, SIGNAL, Frame, Layered, Peer, ThermodynamicPush, encode
+from shivya_daemon.core.frames import (
+    GOSSIP,
+    LEASE,
+    LINK,
+    SIGNAL,
+    Frame,
+    Layered,
+    Peer,
+    ThermodynamicPush,
+    encode,
+)
 from shivya_daemon.core.gossip.frames import encode_payload as encode_exchange
 from shivya_daemon.core.peering import Whereabouts
 from shivya_daemon.core.signals.frame import encode_payload as encode_signal
@@ -45,6 +55,10 @@ class Agenda:
         if now >= stack.dht.next_deadline():
             self._look_up(now)
         self._signal(now)
+        if now >= stack.leases.next_deadline():
+            stack.leases.due(now)
+            for node, body in stack.leases.outgoing():
+                stack.send_layer(node, LEASE, body, now)
         if now >= self._beat_at:
             self.beat(now)
 
@@ -53,6 +67,8 @@ class Agenda:
         stack = self._stack
         looking_up = stack.dht.next_deadline()
         times = [stack.wire.next_deadline()]
+        if (leases := stack.leases.next_deadline()) < _NEVER:
+            times.append(leases)
         if len(stack.members):
             times += [self._housekeep_at, self._beat_at, looking_up]
         elif looking_up == _AT_ONCE:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shivya_daemon.core.frames import GradientDiff, ThermodynamicPush
+from shivya_daemon.core.leases.events import (
+    LeaseEnded,
+    LeaseEvent,
+    LeaseGranted,
+    LeaseObtained,
+    LeaseOver,
+)
 from shivya_daemon.core.links.events import Linked, LinkEvent, Unlinked
 from shivya_daemon.core.signals.events import QuorumReached, SignalEvent, SignalReceived, Undeliverable
 
@@ -12,6 +19,10 @@ __all__ = [
     "Event",
     "HeartbeatReceived",
     "IncarnationAdopted",
+    "LeaseEnded",
+    "LeaseGranted",
+    "LeaseObtained",
+    "LeaseOver",
     "LedgerHeadTold",
     "Linked",
     "ObservationReceived",
@@ -91,4 +102,5 @@ Event = (
     | LedgerHeadTold
     | LinkEvent
     | SignalEvent
+    | LeaseEvent
 )

@@ -10,6 +10,7 @@ from shivya_daemon.core.events import HeartbeatReceived, ObservationReceived, Pe
 from shivya_daemon.core.frames import (
     ANNOUNCE,
     GOSSIP,
+    LEASE,
     LINK,
     SIGNAL,
     TOKEN,
@@ -66,6 +67,7 @@ class Inbox:
             case Leave(incarnation):
                 if member.incarnation is not None and incarnation < member.incarnation:
                     return "stale_incarnation"
+                stack.leases.left(member.id, now)
                 if member.id in stack.gossip.live:
                     # Its signed goodbye, which ends it for all, may still be on the way: the wire stays open.
                     stack.links.lost(member.id, now)
@@ -94,6 +96,8 @@ class Inbox:
             return None
         if code == SIGNAL:
             return stack.signals.receive(member.id, signal_frame.decode_payload(body), now)
+        if code == LEASE:
+            return stack.leases.receive(member.id, body, now)
         if code == ANNOUNCE:
             return stack.gossip.meet(member.id, announcement.decode_payload(body), now)
         assert code == TOKEN

@@ -82,6 +82,12 @@ class Member:
             return
         self.rtt = rtt if self.rtt is None else self.rtt + _RTT_GAIN * (rtt - self.rtt)
 
+    @property
+    def full(self) -> bool:
+        """Whether it takes no work: it drains, or serves nothing of what it offers."""
+        loads = [load for _, _, load in self.services.values()]
+        return self.draining or (bool(loads) and all(load.service_rate <= 0 for load in loads))
+
     def echo(self, now: float) -> Echo | None:
         """Return what the next heartbeat to this peer says of its own."""
         if self.incarnation is None:

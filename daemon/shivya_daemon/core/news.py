@@ -49,6 +49,8 @@ class News:
                 stack.outbox.emit(change)
         for signal in stack.signals.events():
             stack.outbox.emit(signal)
+        for lease in stack.leases.events():
+            stack.outbox.emit(lease)
 
     def _up(self, event: Up, now: float) -> None:
         stack = self._stack

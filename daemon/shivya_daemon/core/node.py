@@ -19,13 +19,14 @@ from shivya_daemon.core.anomalies import Anomalies
 from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.dht.operation import Operation
 from shivya_daemon.core.events import Event
-from shivya_daemon.core.frames import GOSSIP, LINK, Frame, Leave, Peer, encode
+from shivya_daemon.core.frames import GOSSIP, LEASE, LINK, Frame, Leave, Peer, encode
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.gossip.frames import encode_payload
 from shivya_daemon.core.gossip.resources import Reading, Resource, Resources, encode_resources
 from shivya_daemon.core.gossip.state import Key
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.inbox import Inbox
+from shivya_daemon.core.leases.leases import Leases
 from shivya_daemon.core.links.invariants import Violation
 from shivya_daemon.core.links_view import LinkView, view
 from shivya_daemon.core.members import PeerView
@@ -174,6 +175,7 @@ class Node:
     def drain(self, now: float) -> None:
         """Take no new link and end all there are, as before a planned end; peers are told that it drains."""
         self._stack.draining = True
+        self._stack.leases.drain()
         self._agenda.beat(now)
         self._stack.links.drain(now)
         self._agenda.hurry()
@@ -192,6 +194,9 @@ class Node:
         """Tell every peer goodbye, then be silent for good; `datagrams` holds the goodbyes."""
         self._now = now
         stack = self._stack
+        stack.leases.close(now)
+        for node, body in stack.leases.outgoing():
+            stack.send_layer(node, LEASE, body, now)
         goodbye = encode(Frame(self.id, Leave(stack.incarnation)))
         peers = [member.id for member in stack.members.all()]
         for node, exchange in stack.gossip.leave(now, peers):
@@ -235,6 +240,11 @@ class Node:
     def gradient(self, name: str, now: float) -> list[GradientReading]:
         """Return the gradient signals of type `name` felt here, the strongest first."""
         return self._stack.signals.read_gradient(name, now)
+
+    @property
+    def leases(self) -> Leases:
+        """What this node lends and borrows; what is asked of it there goes out with the next timer."""
+        return self._stack.leases
 
     def offer(self, resources: Resources) -> None:
         """Tell the fleet what share of each resource is free here; raises `EncodeError`."""

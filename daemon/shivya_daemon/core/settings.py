@@ -9,6 +9,7 @@ from shivya_daemon.core.address import Address
 from shivya_daemon.core.chorus import ChorusSettings
 from shivya_daemon.core.dht.settings import DhtSettings
 from shivya_daemon.core.gossip.settings import GossipSettings
+from shivya_daemon.core.leases.settings import LeaseSettings
 from shivya_daemon.core.links.settings import LinksSettings
 from shivya_daemon.core.secure.settings import SecureSettings
 from shivya_daemon.core.signals.settings import SignalSettings
@@ -82,4 +83,5 @@ class NodeSettings:
     gossip: GossipSettings = field(default_factory=GossipSettings)
     links: LinksSettings = field(default_factory=LinksSettings)
     signals: SignalSettings = field(default_factory=SignalSettings)
+    leases: LeaseSettings = field(default_factory=LeaseSettings)
     chorus: ChorusSettings = field(default_factory=ChorusSettings)

@@ -21,6 +21,9 @@ from shivya_daemon.core.gossip.resources import ResourceGradient, decode_resourc
 from shivya_daemon.core.gossip.state import Key
 from shivya_daemon.core.gossip.topology import Topology, decode_links, encode_links
 from shivya_daemon.core.identity import Identity
+from shivya_daemon.core.leases.kinds import Kind
+from shivya_daemon.core.leases.leases import Leases
+from shivya_daemon.core.leases.search import Offer, rank
 from shivya_daemon.core.links.keeper import Links
 from shivya_daemon.core.open_wire import OpenWire
 from shivya_daemon.core.outbox import Gate, Outbox
@@ -81,6 +84,7 @@ class Stack:
             allow=allow,
             counters=counters,
         )
+        self.leases = Leases(self.id, settings.leases, entropy, self._lenders, counters)
         self.topology = Topology(self.id)
         self.gradient = ResourceGradient(self.id)
         self.candidates = LiveCandidates(self.gossip, self.members, self.topology)
@@ -138,6 +142,8 @@ class Stack:
         """Take a node down: it left, or fell silent; what hangs on it hears of it."""
         self.links.lost(node, now)
         self.dht.left(node)
+        if reason == "left":
+            self.leases.left(node, now)
         self.peering.lose(node, now, search=reason == "silent")
         self.known(node, reason)
 
@@ -196,6 +202,17 @@ class Stack:
         self.gossip.publish(Key.LINKS, encode_links(links))
         rtts = [rtt for node in links if (rtt := self.links.rtt(node)) is not None]
         self.signals.set_links(links, max(rtts, default=0.0))
+
+    def _lenders(self, kind: Kind, amount: int, left: float, now: float) -> list[bytes]:
+        """Return whom to ask for a lease, the best first, of those that take work."""
+        hops = self.topology.hops(now)
+        offers = []
+        for member in self.members.all():
+            reading = self.gradient.reading(member.id, kind.resource, hops, now)
+            if reading is not None and not member.full and not self.links.blocks(member.id):
+                offers.append(Offer(member.id, reading, member.rtt))
+        mean = self.gradient.average(kind.resource)
+        return rank(offers, kind, amount, left, mean, self.settings.leases)
 
     def _next_hop(self, target: bytes) -> bytes | None:
         """Return the way to `target`: a link neighbour that lists it, or itself if it is up."""

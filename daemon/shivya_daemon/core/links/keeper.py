@@ -134,6 +134,10 @@ class Links:
         for link in self._book.established.values():
             link.heard_at = max(link.heard_at, now - self._settings.quiet_after)
 
+    def blocks(self, node: bytes) -> bool:
+        """Return whether a node is blocked."""
+        return node in self._book.blocked
+
     def block(self, node: bytes, now: float) -> bytes | None:
         """Neither hear nor speak to a node; raises `ValueError` when too many are blocked.
 

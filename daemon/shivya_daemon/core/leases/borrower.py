@@ -1,0 +1,296 @@
+"""The borrowing end: asks one node after the other, keeps alive what it got, and knows when it is lost.
+
+What this end believes to hold, the other end still has in its book: its time counts from when it sent what
+was answered, the other's from when that arrived, and a part of it is left for clocks that run apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from shivya_daemon.core.leases.book import Ending, Refusal
+from shivya_daemon.core.leases.events import LeaseEvent, LeaseObtained, LeaseOver
+from shivya_daemon.core.leases.frames import Ask, Ended, Grant, Keep, Kept, LeaseFrame, Refuse, Release
+from shivya_daemon.core.leases.kinds import MAX_SECONDS
+from shivya_daemon.core.leases.settings import LeaseSettings
+
+SAFE = 0.95
+"""Share of a time-out of the other end that counts here."""
+_KEEPS = 4  # signs of life in a TTL while all is well
+_NONCES = 16  # of KEEP remembered
+_NEVER = float("inf")
+
+Addressed = tuple[bytes, LeaseFrame]
+
+
+class Stage(Enum):
+    """How far a claim is."""
+
+    ASKING = "asking"
+    CONFIRMING = "confirming"
+    """Granted; the other end does not know yet that this one knows."""
+    HELD = "held"
+
+
+@dataclass(slots=True)
+class Claim:
+    """What this node asked others for, or has of them."""
+
+    ask: Ask
+    queue: deque[bytes]
+    """Nodes that were not asked yet."""
+    provider: bytes = b""
+    stage: Stage = Stage.ASKING
+    asked_at: float = -_NEVER
+    sent: int = 0
+    next_at: float = -_NEVER
+    sure_until: float = -_NEVER
+    """Until when the other end keeps it, if nothing more is heard."""
+    until: float = _NEVER
+    """End of its term."""
+    wanted: float | None = None
+    """End of its term that was asked for and not agreed yet."""
+    serial: int = 0
+    ttl: float = 0.0
+    price: int = 0
+    nonces: OrderedDict[int, float] = field(default_factory=OrderedDict)
+    tried: list[tuple[bytes, str]] = field(default_factory=list)
+    """Who was asked in vain, and what it said."""
+
+    def held(self, now: float) -> bool:
+        """Return whether this node can rely on it."""
+        return self.stage is Stage.HELD and now < min(self.sure_until, self.until)
+
+
+@dataclass(slots=True)
+class _Farewell:
+    sent: int
+    next_at: float
+
+
+class Borrower:
+    """The claims of one node on others. `nonce()` gives 32 unpredictable bits."""
+
+    def __init__(self, settings: LeaseSettings, nonce: Callable[[], int]) -> None:
+        self._settings = settings
+        self._nonce = nonce
+        self.claims: dict[bytes, Claim] = {}
+        self._farewells: OrderedDict[tuple[bytes, bytes], _Farewell] = OrderedDict()
+        self._shunned: OrderedDict[tuple[bytes, int], float] = OrderedDict()
+        """Until when a node is not asked again for a kind that it does not lend."""
+        self._events: deque[LeaseEvent] = deque()
+        self.events_lost = 0
+        self._failed: list[tuple[Claim, str]] = []
+
+    def begin(self, ask: Ask, providers: Iterable[bytes], now: float) -> None:
+        """Ask `providers`, one after the other."""
+        willing = (node for node in providers if self._shunned.get((node, ask.kind), now) <= now)
+        claim = Claim(ask, deque(list(willing)[: self._settings.max_tried]))
+        self.claims[ask.id] = claim
+        self._next(claim, now)
+
+    def renew(self, claim: Claim, seconds: int, now: float) -> None:
+        """Ask for another term of `seconds` from now; one that is shorter holds at once."""
+        claim.serial += 1
+        claim.wanted = now + seconds
+        claim.until = min(claim.until, claim.wanted)
+        claim.next_at = now
+
+    def release(self, claim: Claim, now: float) -> None:
+        """Give back what there is of a claim."""
+        self._end(claim, Ending.RELEASED, now)
+
+    def left(self, node: bytes, now: float) -> None:
+        """Take note that a node has said goodbye, and lends nothing any more."""
+        for claim in [claim for claim in self.claims.values() if claim.provider == node]:
+            self._lost(claim, Ending.DRAINING, now)
+
+    def failed(self) -> list[tuple[Claim, str]]:
+        """Return the claims that came to an end, with the reason, and forget them."""
+        result, self._failed = self._failed, []
+        return result
+
+    def events(self) -> list[LeaseEvent]:
+        """Return what happened, and forget it."""
+        result = list(self._events)
+        self._events.clear()
+        return result
+
+    def receive(self, node: bytes, frame: Grant | Refuse | Kept | Ended, now: float) -> list[Addressed] | str:
+        """Take an answer; returns what to send, or why it was dropped."""
+        claim = self.claims.get(frame.id)
+        mine = claim is not None and claim.provider == node
+        match frame:
+            case Ended():
+                gone = self._farewells.pop((node, frame.id), None)
+                if claim is None or not mine:
+                    return [] if gone is not None else "unsolicited"
+                self._lost(claim, frame.reason, now)
+                return []
+            case Grant():
+                if claim is not None and mine:
+                    return self._granted(claim, frame, now)
+                self._bid_farewell(node, frame.id, now)
+                return []
+            case Refuse() if claim is not None and mine and claim.stage is Stage.ASKING:
+                if frame.reason is Refusal.NO_QUOTA:
+                    self._shun(node, claim.ask.kind, now)
+                claim.tried.append((node, frame.reason.word))
+                self._next(claim, now)
+                return []
+            case Kept() if claim is not None and mine:
+                return self._kept(claim, frame, now)
+        return "unsolicited"
+
+    def due(self, now: float) -> list[Addressed]:
+        """Return what to send now; ends what is lost."""
+        frames: list[Addressed] = []
+        for claim in list(self.claims.values()):
+            if now < claim.next_at and now < min(claim.sure_until, claim.until):
+                continue
+            frames += self._tend(claim, now)
+        for key, farewell in list(self._farewells.items()):
+            if now < farewell.next_at:
+                continue
+            if farewell.sent >= self._settings.attempts:
+                del self._farewells[key]
+                continue
+            farewell.sent += 1
+            farewell.next_at = now + self._settings.retry
+            frames.append((key[0], Release(key[1])))
+        return frames
+
+    @property
+    def deadline(self) -> float:
+        """When `due` wants to be called."""
+        times = [farewell.next_at for farewell in self._farewells.values()]
+        for claim in self.claims.values():
+            times.append(claim.next_at)
+            if claim.stage is not Stage.ASKING:
+                times += (claim.sure_until, claim.until)
+        return min(times, default=_NEVER)
+
+    # One claim
+
+    def _tend(self, claim: Claim, now: float) -> list[Addressed]:
+        settings = self._settings
+        if claim.stage is Stage.ASKING:
+            if now < claim.next_at:
+                return []
+            if claim.sent >= settings.attempts:
+                claim.tried.append((claim.provider, "silent"))
+                self._bid_farewell(claim.provider, claim.ask.id, now)
+                self._next(claim, now)
+            if claim.ask.id not in self.claims:
+                return []
+            if not claim.sent:
+                claim.asked_at = now
+            claim.sent += 1
+            claim.next_at = now + settings.retry
+            return [(claim.provider, claim.ask)]
+        if now >= claim.until:
+            self._end(claim, Ending.EXPIRED, now)
+        elif now >= claim.sure_until:
+            self._lost(claim, Ending.SILENT, now)
+        elif now >= claim.next_at:
+            return [self._keep(claim, now)]
+        return []
+
+    def _granted(self, claim: Claim, grant: Grant, now: float) -> list[Addressed]:
+        if claim.stage is not Stage.ASKING or not claim.sent:
+            return []  # a copy
+        claim.stage = Stage.CONFIRMING
+        claim.ttl, claim.price = grant.ttl, grant.price
+        claim.sure_until = claim.asked_at + SAFE * grant.hold
+        claim.until = claim.asked_at + claim.ask.seconds
+        claim.nonces.clear()
+        return self._tend_at_once(claim, now)
+
+    def _tend_at_once(self, claim: Claim, now: float) -> list[Addressed]:
+        claim.next_at = now
+        return self._tend(claim, now)
+
+    def _keep(self, claim: Claim, now: float) -> Addressed:
+        claim.next_at = now + self._settings.retry
+        nonce = self._nonce()
+        claim.nonces[nonce] = now
+        while len(claim.nonces) > _NONCES:
+            claim.nonces.popitem(last=False)
+        ask, until = claim.ask, claim.until if claim.wanted is None else claim.wanted
+        left = min(max(1, math.ceil(until - now)), MAX_SECONDS)
+        return claim.provider, Keep(ask.id, ask.kind, ask.amount, claim.serial, left, nonce)
+
+    def _kept(self, claim: Claim, kept: Kept, now: float) -> list[Addressed] | str:
+        sent_at = claim.nonces.pop(kept.nonce, None)
+        if sent_at is None or claim.stage is Stage.ASKING:
+            return "unsolicited"
+        claim.ttl, claim.price = kept.ttl, kept.price
+        claim.sure_until = max(claim.sure_until, sent_at + SAFE * kept.ttl)
+        claim.next_at = max(now, sent_at + kept.ttl / _KEEPS)
+        if claim.wanted is not None:
+            if kept.serial >= claim.serial:
+                claim.until, claim.wanted = claim.wanted, None
+            else:
+                claim.next_at = now + self._settings.retry
+        if now >= min(claim.sure_until, claim.until):
+            return self._tend(claim, now)
+        if claim.stage is Stage.CONFIRMING:
+            claim.stage = Stage.HELD
+            ask = claim.ask
+            self._emit(LeaseObtained(ask.id, claim.provider, ask.kind, ask.amount, ask.seconds))
+        return []
+
+    def _next(self, claim: Claim, now: float) -> None:
+        """Turn to the next node, the one before having nothing to lend."""
+        claim.stage, claim.sent, claim.wanted = Stage.ASKING, 0, None
+        claim.sure_until, claim.until = -_NEVER, _NEVER
+        claim.nonces.clear()
+        if not claim.queue:
+            del self.claims[claim.ask.id]
+            self._failed.append((claim, "refused"))
+            return
+        claim.provider = claim.queue.popleft()
+        claim.next_at = now
+
+    def _lost(self, claim: Claim, ending: Ending, now: float) -> None:
+        """Take note that the other end has, or may have, ended a lease."""
+        if ending is Ending.SILENT:
+            self._bid_farewell(claim.provider, claim.ask.id, now)
+        if claim.stage is Stage.HELD:
+            self._close(claim, ending)
+        else:
+            claim.tried.append((claim.provider, ending.word))
+            self._next(claim, now)
+
+    def _end(self, claim: Claim, ending: Ending, now: float) -> None:
+        if claim.sent:
+            self._bid_farewell(claim.provider, claim.ask.id, now)
+        self._close(claim, ending)
+
+    def _close(self, claim: Claim, ending: Ending) -> None:
+        del self.claims[claim.ask.id]
+        self._failed.append((claim, ending.word))
+        if claim.stage is Stage.HELD:
+            ask = claim.ask
+            self._emit(LeaseOver(ask.id, claim.provider, ask.kind, ask.amount, ending.word))
+
+    def _bid_farewell(self, node: bytes, lease_id: bytes, now: float) -> None:
+        self._farewells[node, lease_id] = _Farewell(0, now)
+        if len(self._farewells) > self._settings.max_ended:
+            self._farewells.popitem(last=False)  # it is free when nothing is heard for a TTL
+
+    def _shun(self, node: bytes, kind: int, now: float) -> None:
+        self._shunned[node, kind] = now + self._settings.shunned
+        self._shunned.move_to_end((node, kind))
+        if len(self._shunned) > self._settings.max_ended:
+            self._shunned.popitem(last=False)
+
+    def _emit(self, event: LeaseEvent) -> None:
+        if len(self._events) >= self._settings.max_events:
+            self._events.popleft()
+            self.events_lost += 1
+        self._events.append(event)

@@ -1,0 +1,198 @@
+"""LEASE (0x17): how a node asks another for a lease, keeps it alive, renews it and gives it back.
+
+Every frame names its lease by 128 random bits of the holder. KEEP says all that there is to know of a lease,
+so that a node which has started again can take up what it lent before.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from shivya_daemon.core.errors import DecodeError, EncodeError
+from shivya_daemon.core.leases.book import Ending, Refusal
+from shivya_daemon.core.leases.kinds import MAX_SECONDS, Kind
+
+TYPE = 0x17
+ID_BYTES = 16
+MIN_TTL, MAX_TTL = 0.1, 3600.0
+
+_HEAD = struct.Struct(f">B{ID_BYTES}s")
+_ASK = struct.Struct(">BQI")
+_GRANT = struct.Struct(">IIQ")
+_REASON = struct.Struct(">B")
+_KEEP = struct.Struct(">BQIII")
+_KEPT = struct.Struct(">IIIQ")
+_ASK_TAG, _GRANT_TAG, _REFUSE_TAG, _KEEP_TAG, _KEPT_TAG, _RELEASE_TAG, _ENDED_TAG = range(1, 8)
+_MILLISECONDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Asks for a lease."""
+
+    id: bytes
+    kind: Kind
+    amount: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Agrees: it is set aside for `hold` seconds, then kept as long as a KEEP comes every `ttl`."""
+
+    id: bytes
+    ttl: float
+    hold: float
+    price: int
+    """Of the whole term, in 10^-6 credit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Declines a lease."""
+
+    id: bytes
+    reason: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Says that the holder lives and holds the lease; a higher serial gives it `left` seconds from now."""
+
+    id: bytes
+    kind: Kind
+    amount: int
+    serial: int
+    left: int
+    """Seconds left of its term."""
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Answers KEEP."""
+
+    id: bytes
+    nonce: int
+    serial: int
+    ttl: float
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Gives a lease back, or whatever became of a request for it."""
+
+    id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Says that there is no such lease, or none any more; never answered."""
+
+    id: bytes
+    reason: Ending
+
+
+LeaseFrame: TypeAlias = Ask | Grant | Refuse | Keep | Kept | Release | Ended
+
+
+def encode_payload(frame: LeaseFrame) -> bytes:
+    """Return the bytes of `frame`; raises `EncodeError` if a field has no encoding."""
+    if len(frame.id) != ID_BYTES:
+        raise EncodeError(f"a lease has an id of {ID_BYTES} bytes, not {len(frame.id)}")
+    try:
+        match frame:
+            case Ask(kind=kind, amount=amount, seconds=seconds):
+                return _head(_ASK_TAG, frame) + _ASK.pack(kind, amount, seconds)
+            case Grant(ttl=ttl, hold=hold, price=price):
+                return _head(_GRANT_TAG, frame) + _GRANT.pack(_millis(ttl), _millis(hold), price)
+            case Refuse(reason=refusal):
+                return _head(_REFUSE_TAG, frame) + _REASON.pack(refusal)
+            case Keep(kind=kind, amount=amount, serial=serial, left=left, nonce=nonce):
+                return _head(_KEEP_TAG, frame) + _KEEP.pack(kind, amount, serial, left, nonce)
+            case Kept(nonce=nonce, serial=serial, ttl=ttl, price=price):
+                return _head(_KEPT_TAG, frame) + _KEPT.pack(nonce, serial, _millis(ttl), price)
+            case Release():
+                return _head(_RELEASE_TAG, frame)
+            case Ended(reason=ending):
+                return _head(_ENDED_TAG, frame) + _REASON.pack(ending)
+    except struct.error as error:
+        raise EncodeError(f"lease: {error}") from None
+
+
+def decode_payload(body: bytes) -> LeaseFrame:
+    """Return the frame in `body`; raises `DecodeError` with the reason for anything else."""
+    if len(body) < _HEAD.size:
+        raise DecodeError("truncated")
+    tag, lease_id = _HEAD.unpack_from(body)
+    record = _RECORDS.get(tag)
+    if record is None:
+        raise DecodeError("unknown_subtype")
+    size = _HEAD.size + record.size
+    if len(body) != size:
+        raise DecodeError("truncated" if len(body) < size else "trailing_bytes")
+    values = record.unpack_from(body, _HEAD.size)
+    match tag:
+        case 1:
+            kind, amount, seconds = values
+            return Ask(lease_id, _kind(kind), _amount(kind, amount), _within(seconds, 1, MAX_SECONDS))
+        case 2:
+            ttl, hold, price = values
+            return Grant(lease_id, _seconds(ttl), _seconds(hold), price)
+        case 3:
+            return Refuse(lease_id, Refusal(_within(values[0], 1, len(Refusal))))
+        case 4:
+            kind, amount, serial, left, nonce = values
+            left = _within(left, 1, MAX_SECONDS)
+            return Keep(lease_id, _kind(kind), _amount(kind, amount), serial, left, nonce)
+        case 5:
+            nonce, serial, ttl, price = values
+            return Kept(lease_id, nonce, serial, _seconds(ttl), price)
+        case 6:
+            return Release(lease_id)
+        case _:
+            return Ended(lease_id, Ending(_within(values[0], 1, len(Ending))))
+
+
+_RECORDS: Final = {
+    _ASK_TAG: _ASK,
+    _GRANT_TAG: _GRANT,
+    _REFUSE_TAG: _REASON,
+    _KEEP_TAG: _KEEP,
+    _KEPT_TAG: _KEPT,
+    _RELEASE_TAG: struct.Struct(""),
+    _ENDED_TAG: _REASON,
+}
+
+
+def _head(tag: int, frame: LeaseFrame) -> bytes:
+    return _HEAD.pack(tag, frame.id)
+
+
+def _millis(seconds: float) -> int:
+    return math.floor(min(max(seconds, MIN_TTL), MAX_TTL) * _MILLISECONDS)
+
+
+def _seconds(millis: int) -> float:
+    return _within(millis, MIN_TTL * _MILLISECONDS, MAX_TTL * _MILLISECONDS) / _MILLISECONDS
+
+
+def _within(value: int, least: float, most: float) -> int:
+    if not least <= value <= most:
+        raise DecodeError("out_of_range")
+    return value
+
+
+def _kind(code: int) -> Kind:
+    try:
+        return Kind(code)
+    except ValueError:
+        raise DecodeError("bad_kind") from None
+
+
+def _amount(code: int, amount: int) -> int:
+    return _within(amount, 1, _kind(code).most)
