@@ -92,8 +92,8 @@ def _text(report: dict[str, Any]) -> str:
     parts = [table(("QUOTA", "CAPACITY", "TAKEN", "FREE"), quota) if quota else none]
     heads = ("HELD", "STATE", "AT", "WHAT", "LEFT", "PRICE", "WHY")
     parts.append(table(heads, held, left=len(heads)) if held else "holds no lease\n")
-    heads = ("LENT", "TO", "WHAT", "LEFT", "PRICE")
-    parts.append(table(heads, granted, left=len(heads)) if granted else "no lease granted\n")
+    lent = ("LENT", "TO", "WHAT", "LEFT", "PRICE")
+    parts.append(table(lent, granted, left=len(lent)) if granted else "no lease granted\n")
     return "\n".join(parts)
 
 
