@@ -11,6 +11,7 @@ from shivya_daemon.settings import (
     CapabilitySettings,
     DaemonSettings,
     LawSettings,
+    QuotaSettings,
     SettingsError,
 )
 
@@ -101,8 +102,9 @@ def test_tui_default_gives_way_to_any_source(tmp_path, text, value):
 
 
 def test_every_setting_can_be_given():
-    settings = {f.name for f in fields(DaemonSettings)} - {"law", "capabilities", "seeks"}
+    settings = {f.name for f in fields(DaemonSettings)} - {"law", "capabilities", "seeks", "quota"}
     settings |= {f"law.{f.name}" for f in fields(LawSettings)}
+    settings |= {f"quota.{f.name}" for f in fields(QuotaSettings)}
     assert set(CAPABILITY_KEYS.values()) == {f.name for f in fields(CapabilitySettings)}
     for table in ("capabilities", "capabilities.seeks"):
         settings |= {f"{table}.{key}" for key in CAPABILITY_KEYS}
