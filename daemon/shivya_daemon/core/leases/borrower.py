@@ -73,17 +73,18 @@ class _Farewell:
 
 
 class Borrower:
-    """The claims of one node on others. `nonce()` gives 32 unpredictable bits."""
+    """The claims of one node on others. `nonce()` gives 32 unpredictable bits; `emit` takes what happens."""
 
-    def __init__(self, settings: LeaseSettings, nonce: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: LeaseSettings, nonce: Callable[[], int], emit: Callable[[LeaseEvent], None]
+    ) -> None:
         self._settings = settings
         self._nonce = nonce
         self.claims: dict[bytes, Claim] = {}
         self._farewells: OrderedDict[tuple[bytes, bytes], _Farewell] = OrderedDict()
         self._shunned: OrderedDict[tuple[bytes, int], float] = OrderedDict()
         """Until when a node is not asked again for a kind that it does not lend."""
-        self._events: deque[LeaseEvent] = deque()
-        self.events_lost = 0
+        self._emit = emit
         self._failed: list[tuple[Claim, str]] = []
 
     def begin(self, ask: Ask, providers: Iterable[bytes], now: float) -> None:
@@ -112,12 +113,6 @@ class Borrower:
     def failed(self) -> list[tuple[Claim, str]]:
         """Return the claims that came to an end, with the reason, and forget them."""
         result, self._failed = self._failed, []
-        return result
-
-    def events(self) -> list[LeaseEvent]:
-        """Return what happened, and forget it."""
-        result = list(self._events)
-        self._events.clear()
         return result
 
     def receive(self, node: bytes, frame: Grant | Refuse | Kept | Ended, now: float) -> list[Addressed] | str:
@@ -288,9 +283,3 @@ class Borrower:
         self._shunned.move_to_end((node, kind))
         if len(self._shunned) > self._settings.max_ended:
             self._shunned.popitem(last=False)
-
-    def _emit(self, event: LeaseEvent) -> None:
-        if len(self._events) >= self._settings.max_events:
-            self._events.popleft()
-            self.events_lost += 1
-        self._events.append(event)

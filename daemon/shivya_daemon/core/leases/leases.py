@@ -25,6 +25,7 @@ from shivya_daemon.core.leases.lender import Lender
 from shivya_daemon.core.leases.settings import LeaseSettings
 
 _AT_ONCE = float("-inf")
+_NEVER = float("inf")
 _NOBODY = "no node near enough tells that it has so much to spare"
 
 Search = Callable[[Kind, int, float, float], list[bytes]]
@@ -72,13 +73,16 @@ class Leases:
         self._entropy = entropy
         self._search = search
         self._counters = counters
-        self._lender = Lender(own, settings)
-        self._borrower = Borrower(settings, lambda: int.from_bytes(entropy(4), "big"))
+        self._lender = Lender(own, settings, self._emit)
+        self._borrower = Borrower(settings, lambda: int.from_bytes(entropy(4), "big"), self._emit)
         self._over: OrderedDict[bytes, tuple[float, ClaimView]] = OrderedDict()
         """Claims that came to an end, and when."""
         self._outgoing: deque[tuple[bytes, bytes]] = deque()
         self._dirty = bool(self._lender.book.kinds)  # at first: the time in which nothing is lent begins
         """Whether there may be something to send or to tell."""
+        self._due_at = _NEVER
+        """When something is due, unless there has been something since."""
+        self._events: deque[LeaseEvent] = deque()
 
     # What the host asks for
 
@@ -241,22 +245,31 @@ class Leases:
 
     def next_deadline(self) -> float:
         """Return when `due` wants to be called; at once while something waits to be sent or told."""
-        if self._dirty:
-            return _AT_ONCE
-        return min(self._lender.book.deadline, self._borrower.deadline)
+        return _AT_ONCE if self._dirty else self._due_at
 
     def outgoing(self) -> list[tuple[bytes, bytes]]:
         """Return what to send to whom, and forget it."""
         self._dirty = False
+        self._due_at = min(self._lender.book.deadline, self._borrower.deadline)
         result = list(self._outgoing)
         self._outgoing.clear()
         return result
 
     def events(self) -> list[LeaseEvent]:
         """Return what happened, and forget it."""
-        return self._lender.events() + self._borrower.events()
+        if not self._events:
+            return []
+        result = list(self._events)
+        self._events.clear()
+        return result
 
     # Helpers
+
+    def _emit(self, event: LeaseEvent) -> None:
+        if len(self._events) >= self._settings.max_events:
+            self._events.popleft()
+            self._counters.drop("leases_full")
+        self._events.append(event)
 
     def _own_leases(self) -> list[Lease]:
         return [lease for lease in self._lender.book.leases if lease.holder == self._own]

@@ -7,7 +7,8 @@ its holders say they hold.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Callable
 
 from shivya_daemon.core.leases.book import Ending, Lease, LeaseBook, Refusal
 from shivya_daemon.core.leases.events import LeaseEnded, LeaseEvent, LeaseGranted
@@ -19,9 +20,9 @@ _NEVER = float("inf")
 
 
 class Lender:
-    """Keeps the book of one node."""
+    """Keeps the book of one node; `emit` takes what happens."""
 
-    def __init__(self, own: bytes, settings: LeaseSettings) -> None:
+    def __init__(self, own: bytes, settings: LeaseSettings, emit: Callable[[LeaseEvent], None]) -> None:
         self._own = own
         self._settings = settings
         self.book = LeaseBook(settings.quota, settings.max_granted, settings.max_per_holder)
@@ -31,8 +32,7 @@ class Lender:
         self._rates = KeyedLimit(rate, 3 * rate, settings.max_granted)
         self._ended: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
         """When each lease that is over may be forgotten: until then no late frame brings it back."""
-        self._events: deque[LeaseEvent] = deque()
-        self.events_lost = 0
+        self._emit = emit
 
     def settling(self, now: float) -> float:
         """Return for how long yet nothing is lent after the start; 0 where nothing ever is."""
@@ -99,12 +99,6 @@ class Lender:
             if lease.holder == node:
                 self.end(lease, Ending.RELEASED, now)
 
-    def events(self) -> list[LeaseEvent]:
-        """Return what happened, and forget it."""
-        result = list(self._events)
-        self._events.clear()
-        return result
-
     def _asked(self, node: bytes, ask: Ask, now: float) -> LeaseFrame:
         if (node, ask.id) in self._ended:
             return Refuse(ask.id, Refusal.OVER)
@@ -151,9 +145,3 @@ class Lender:
         self._ended.move_to_end((node, lease_id))
         if len(self._ended) > self._settings.max_ended:
             self._ended.popitem(last=False)
-
-    def _emit(self, event: LeaseEvent) -> None:
-        if len(self._events) >= self._settings.max_events:
-            self._events.popleft()
-            self.events_lost += 1
-        self._events.append(event)
