@@ -24,7 +24,8 @@ class Server:
         self._rate = rate
         self._burn = burn
         self._finished = finished
-        self._waiting: Waiting[Task] = Waiting()  # bounded by the generator's plan
+        self._waiting: Waiting[tuple[Task, float]] = Waiting()  # bounded by the generator's plan
+        """Jobs, and when each came."""
         self.idle = asyncio.Event()
         """Set while there is nothing to do."""
         self.idle.set()
@@ -38,7 +39,7 @@ class Server:
 
     def add(self, task: Task, born: float) -> None:
         """Put a job that was born at a time of the loop's clock in its place in the line."""
-        self._waiting.add(task, born)
+        self._waiting.add((task, asyncio.get_running_loop().time()), born)
         self.idle.clear()
         self._arrived.set()
 
@@ -48,7 +49,10 @@ class Server:
 
     def take_middle(self) -> tuple[Task, float] | None:
         """Give up the job in the middle of the line, with its birth; None when no job waits."""
-        return self._waiting.pop_middle() if self._waiting else None
+        if not self._waiting:
+            return None
+        (task, _), born = self._waiting.pop_middle()
+        return task, born
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -60,15 +64,15 @@ class Server:
                     self.idle.set()
                     self._arrived.clear()
                     await self._arrived.wait()
-                    free_at = loop.time()
-                task, _ = self._waiting.pop_first()
+                (task, came), _ = self._waiting.pop_first()
                 self._serving = 1
                 seconds = task.size / self._rate
                 if self._burn:
                     await loop.run_in_executor(thread, burn_cpu, seconds)
                 else:
-                    # Counting from the planned end of the job before keeps the rate free of wake-up delays.
-                    free_at += seconds
+                    # Counting from the planned end of the job before keeps the rate free of wake-up delays;
+                    # but no job begins before it came.
+                    free_at = max(free_at, came) + seconds
                     await asyncio.sleep(free_at - loop.time())
                 self._serving = 0
                 self._finished(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given
@@ -64,3 +65,28 @@ def test_a_job_from_elsewhere_is_served_before_those_born_after_it() -> None:
         return served
 
     assert asyncio.run(scenario()) == [3, 0, 2, 1]
+
+
+def test_no_job_begins_before_it_came_though_the_server_woke_late() -> None:
+    async def scenario() -> float:
+        ended: list[float] = []
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def finished(task: Task) -> None:
+            ended.append(loop.time())
+            if len(ended) == 2:
+                over.set()
+
+        server = Server(100.0, False, finished)
+        running = asyncio.create_task(server.run())
+        server.add(Task(0, 1.0), loop.time())
+        await asyncio.sleep(0.001)  # it is in service now, until 10 ms
+        time.sleep(0.05)  # and its server is held up far beyond
+        came = loop.time()
+        server.add(Task(1, 1.0), came)
+        await over.wait()
+        running.cancel()
+        return ended[1] - came
+
+    assert asyncio.run(scenario()) >= 0.01 - 1e-6
