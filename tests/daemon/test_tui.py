@@ -23,7 +23,6 @@ from shivya_daemon.views.pace import LEAST, MOST, Pace
 from shivya_daemon.views.screen import render
 from shivya_daemon.views.strokes import ASCII, bar, chart, ring, strip
 from shivya_daemon.views.tui import Tui, frame
-from shivya_daemon.views.words import duration, health, number, plain
 
 SIZES = ((80, 24), (200, 50), (132, 10), (40, 8), (20, 4), (132, 36))
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -363,48 +362,3 @@ def test_what_is_no_terminal_in_front_has_no_keys(terminal, monkeypatch, tmp_pat
         assert not keys.drawable(file)
     assert not keys.drawable(io.StringIO())
     assert not keys.drawable(None)  # type: ignore[arg-type]  # pythonw has no standard streams
-
-
-# Words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, "-"), (float("nan"), "-"), (0.0, "0.0 ms"), (0.00042, "0.4 ms"), (0.012, "12 ms"),
-        (0.0995, "0.1 s"), (1.46, "1.5 s"), (59.6, "1m00s"), (200, "3m20s"), (3599.7, "1h00m"),
-        (7500, "2h05m"), (3 * 86400 + 4 * 3600, "3d04h"), (float("inf"), "-"),
-    ],
-)  # fmt: skip
-def test_duration(seconds, text):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "-"), (0.0, "0"), (-0.0001, "-0.0001"), (1e-12, "0"), (2.5, "2.5"), (100, "100"),
-        (1.23456, "1.235"), (1e12, "1e+12"), (-1e-12, "0"), (float("inf"), "inf"),
-    ],
-)  # fmt: skip
-def test_number(value, text):
-    assert number(value) == text
-
-
-def test_plain_is_one_line_of_bounded_length():
-    assert plain("a\nb\x1b") == "a?b?"
-    assert plain("x" * 50, 10) == "x" * 9 + "…"
-    assert plain("x" * 10, 10) == "x" * 10
-
-
-@pytest.mark.parametrize(
-    ("law", "status", "word"),
-    [
-        ("starting", ("x",), "starting"),
-        ("failed", (), "failed"),
-        ("running", ("x",), "degraded"),
-        ("running", (), "ok"),
-    ],
-)
-def test_health_prefers_the_law(law, status, word):
-    assert health(law, status) == word

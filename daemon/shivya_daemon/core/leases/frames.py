@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, TypeAlias
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
@@ -25,8 +26,17 @@ _GRANT = struct.Struct(">IIQ")
 _REASON = struct.Struct(">B")
 _KEEP = struct.Struct(">BQIII")
 _KEPT = struct.Struct(">IIIQ")
-_ASK_TAG, _GRANT_TAG, _REFUSE_TAG, _KEEP_TAG, _KEPT_TAG, _RELEASE_TAG, _ENDED_TAG = range(1, 8)
 _MILLISECONDS = 1000
+
+
+class _Tag(IntEnum):
+    ASK = 1
+    GRANT = 2
+    REFUSE = 3
+    KEEP = 4
+    KEPT = 5
+    RELEASE = 6
+    ENDED = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +117,19 @@ def encode_payload(frame: LeaseFrame) -> bytes:
     try:
         match frame:
             case Ask(kind=kind, amount=amount, seconds=seconds):
-                return _head(_ASK_TAG, frame) + _ASK.pack(kind, amount, seconds)
+                return _head(_Tag.ASK, frame) + _ASK.pack(kind, amount, seconds)
             case Grant(ttl=ttl, hold=hold, price=price):
-                return _head(_GRANT_TAG, frame) + _GRANT.pack(_millis(ttl), _millis(hold), price)
+                return _head(_Tag.GRANT, frame) + _GRANT.pack(_millis(ttl), _millis(hold), price)
             case Refuse(reason=refusal):
-                return _head(_REFUSE_TAG, frame) + _REASON.pack(refusal)
+                return _head(_Tag.REFUSE, frame) + _REASON.pack(refusal)
             case Keep(kind=kind, amount=amount, serial=serial, left=left, nonce=nonce):
-                return _head(_KEEP_TAG, frame) + _KEEP.pack(kind, amount, serial, left, nonce)
+                return _head(_Tag.KEEP, frame) + _KEEP.pack(kind, amount, serial, left, nonce)
             case Kept(nonce=nonce, serial=serial, ttl=ttl, price=price):
-                return _head(_KEPT_TAG, frame) + _KEPT.pack(nonce, serial, _millis(ttl), price)
+                return _head(_Tag.KEPT, frame) + _KEPT.pack(nonce, serial, _millis(ttl), price)
             case Release():
-                return _head(_RELEASE_TAG, frame)
+                return _head(_Tag.RELEASE, frame)
             case Ended(reason=ending):
-                return _head(_ENDED_TAG, frame) + _REASON.pack(ending)
+                return _head(_Tag.ENDED, frame) + _REASON.pack(ending)
     except struct.error as error:
         raise EncodeError(f"lease: {error}") from None
 
@@ -137,39 +147,39 @@ def decode_payload(body: bytes) -> LeaseFrame:
         raise DecodeError("truncated" if len(body) < size else "trailing_bytes")
     values = record.unpack_from(body, _HEAD.size)
     match tag:
-        case 1:
+        case _Tag.ASK:
             kind, amount, seconds = values
             return Ask(lease_id, _kind(kind), _amount(kind, amount), _within(seconds, 1, MAX_SECONDS))
-        case 2:
+        case _Tag.GRANT:
             ttl, hold, price = values
             return Grant(lease_id, _seconds(ttl), _seconds(hold), price)
-        case 3:
+        case _Tag.REFUSE:
             return Refuse(lease_id, Refusal(_within(values[0], 1, len(Refusal))))
-        case 4:
+        case _Tag.KEEP:
             kind, amount, serial, left, nonce = values
             left = _within(left, 1, MAX_SECONDS)
             return Keep(lease_id, _kind(kind), _amount(kind, amount), serial, left, nonce)
-        case 5:
+        case _Tag.KEPT:
             nonce, serial, ttl, price = values
             return Kept(lease_id, nonce, serial, _seconds(ttl), price)
-        case 6:
+        case _Tag.RELEASE:
             return Release(lease_id)
         case _:
             return Ended(lease_id, Ending(_within(values[0], 1, len(Ending))))
 
 
 _RECORDS: Final = {
-    _ASK_TAG: _ASK,
-    _GRANT_TAG: _GRANT,
-    _REFUSE_TAG: _REASON,
-    _KEEP_TAG: _KEEP,
-    _KEPT_TAG: _KEPT,
-    _RELEASE_TAG: struct.Struct(""),
-    _ENDED_TAG: _REASON,
+    _Tag.ASK: _ASK,
+    _Tag.GRANT: _GRANT,
+    _Tag.REFUSE: _REASON,
+    _Tag.KEEP: _KEEP,
+    _Tag.KEPT: _KEPT,
+    _Tag.RELEASE: struct.Struct(""),
+    _Tag.ENDED: _REASON,
 }
 
 
-def _head(tag: int, frame: LeaseFrame) -> bytes:
+def _head(tag: _Tag, frame: LeaseFrame) -> bytes:
     return _HEAD.pack(tag, frame.id)
 
 

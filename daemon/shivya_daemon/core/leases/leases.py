@@ -16,6 +16,7 @@ from shivya_daemon.core.leases.frames import (
     ID_BYTES,
     Ask,
     Keep,
+    LeaseFrame,
     Release,
     decode_payload,
     encode_payload,
@@ -274,11 +275,11 @@ class Leases:
     def _own_leases(self) -> list[Lease]:
         return [lease for lease in self._lender.book.leases if lease.holder == self._own]
 
-    def _send(self, node: bytes, frame: object) -> None:
+    def _send(self, node: bytes, frame: LeaseFrame) -> None:
         if len(self._outgoing) >= self._settings.max_ended:
             self._counters.drop("leases_full")
             return
-        self._outgoing.append((node, encode_payload(frame)))  # type: ignore[arg-type]
+        self._outgoing.append((node, encode_payload(frame)))
         self._dirty = True
 
     def _settle(self, now: float) -> None:
