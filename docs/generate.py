@@ -9,7 +9,6 @@ around them is written by hand. Nothing here imports JAX; what is not plain data
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 import sys
@@ -19,7 +18,8 @@ from itertools import pairwise
 from typing import Any
 
 from reference import ROOT, names_that_hold, other_modules
-from shivya import cli, config
+from shivya import cli, command_tree, config
+from shivya.command_tree import Command
 from shivya.drop_words import WORDS
 from shivya.errors import ExitCode
 
@@ -120,11 +120,11 @@ def _default(field: Field[Any]) -> str:
 def _flags() -> dict[str, tuple[str, str]]:
     """Flags of `shivya daemon`: by the long form, how it is written and what it does."""
     found = {}
-    for action in _commands()["daemon"]._actions:
-        for option in action.option_strings:
-            value = f" {action.metavar}" if action.metavar and action.nargs != 0 else ""
-            written = f"{option} [{action.metavar}]" if action.nargs == "?" else option + value
-            found[option] = (written, re.sub(r" \(default.*\)$", "", action.help or ""))
+    for argument in _commands()["daemon"].arguments:
+        for flag in argument.flags:
+            value = f" {argument.metavar}" if argument.metavar else ""
+            written = f"{flag} [{argument.metavar}]" if argument.optional else flag + value
+            found[flag] = (written, re.sub(r" \(default.*\)$", "", argument.help))
     return found
 
 
@@ -157,29 +157,17 @@ def _line(text: str) -> str:
 # Commands, exit codes, refusals
 
 
-def _commands() -> dict[str, argparse.ArgumentParser]:
+def _commands() -> dict[str, Command]:
     """Every command by its full name, groups left out."""
-    return dict(_walk(cli.parser(), ""))
-
-
-def _walk(parser: argparse.ArgumentParser, prefix: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    if not groups:
-        yield prefix.strip(), parser
-    for group in groups:
-        seen: set[int] = set()
-        for name, inner in group.choices.items():
-            if id(inner) not in seen:  # another name for the same command
-                seen.add(id(inner))
-                yield from _walk(inner, f"{prefix} {name}")
+    return {" ".join(c.path): c for c in command_tree.read(cli.parser()).walk() if not c.commands}
 
 
 def commands() -> str:
     """Every command with what it does and an example."""
     rows = []
-    for name, parser in _commands().items():
-        example = re.search(r"example: (.*)", parser.epilog or "")
-        rows.append((f"`{name}`", _line(parser.description or ""), f"`{example[1]}`" if example else "-"))
+    for name, command in _commands().items():
+        example = re.search(r"example: (.*)", command.epilog)
+        rows.append((f"`{name}`", _line(command.description), f"`{example[1]}`" if example else "-"))
     return table(("command", "what it does", "for example"), rows)
 
 

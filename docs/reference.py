@@ -16,6 +16,8 @@ HELD = {
         "shivya.client.Client",
         "shivya.client.Peer",
         "shivya.client.Load",
+        "shivya.leasing.Lease",
+        "shivya.leasing.LeaseRefused",
         "shivya.waiting.Waiting",
         "shivya.transfer.Carrier",
         "shivya.transfer.Receipt",
