@@ -163,7 +163,7 @@ class NodeDesk:
                 verdict = shortest_expected_delay(world)
             else:
                 table = parse_table(self._table(world, verdict, peers))
-                verdict = renewed(verdict, world.own, table, self._law.slope_window)
+                verdict = renewed(verdict, world.own, table, self._law.slope_share)
             judged[name] = Judged(world, view, verdict)
         self._judged = tuple(judged.values())
         self._publish(now)

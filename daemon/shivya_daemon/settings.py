@@ -34,8 +34,8 @@ class LawSettings:
 
     gap: float = 0.05
     """Least predicted gain that makes a move worth it."""
-    slope_window: float = 0.05
-    """Rise of waiting time over which the advertised slope is measured; must not exceed gap + hop."""
+    slope_share: float = 1.0
+    """Rise of waiting time over which the advertised slope is taken, as a share of gap + shortest hop."""
     stale_after: float = 1.0
     """A neighbour whose last heartbeat is older gets no new work."""
     hop_limit: int = 8
