@@ -82,6 +82,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.guard", "shivya_daemon.ledgers.audit", *EDGE},
         set(),
     ),
+    "shivya.spirit_arguments": ({"shivya.arguments", "shivya.spirit_pack"}, set()),
+    "shivya.spirit_pack": (
+        {"shivya.arguments", "shivya.commands", "shivya.errors"}
+        | {"shivya_daemon.spirits.package", "shivya_daemon.views.words"},
+        set(),
+    ),
     "shivya.init": ({"shivya.config", "shivya.errors", *EDGE}, set()),
     "shivya.doctor": (
         {"shivya.ask", "shivya.config", "shivya.errors", "shivya.tables"}
@@ -179,6 +185,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya_daemon.ledgers.credits.etcd_gateway": ({"shivya_daemon.ledgers.credits"}, {"httpx"}),
+    "shivya_daemon.spirits": (set(), set()),
+    "shivya_daemon.spirits.manifest": (set(), set()),
+    "shivya_daemon.spirits.package": ({"shivya_daemon.spirits.manifest"}, set()),
     "shivya_daemon.guard": (
         {"shivya_daemon.guard", "shivya_daemon.core", "shivya_daemon.mind.beat", "shivya_daemon.services"}
         | {"shivya_daemon.verdict", "shivya_daemon.world"},
