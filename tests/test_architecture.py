@@ -188,6 +188,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.spirits": (set(), set()),
     "shivya_daemon.spirits.manifest": (set(), set()),
     "shivya_daemon.spirits.package": ({"shivya_daemon.spirits.manifest"}, set()),
+    "shivya_daemon.spirits.shelf": (
+        {"shivya_daemon.spirits.package", "shivya_daemon.views.frames"},
+        set(),
+    ),
     "shivya_daemon.guard": (
         {"shivya_daemon.guard", "shivya_daemon.core", "shivya_daemon.mind.beat", "shivya_daemon.services"}
         | {"shivya_daemon.verdict", "shivya_daemon.world"},
@@ -198,7 +202,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"anyio", "prometheus_client", "rich", "websockets"},
     ),
     "shivya_daemon.web_views": (
-        {"shivya_daemon.settings", "shivya_daemon.snapshot", "shivya_daemon.views"},
+        {"shivya_daemon.paths", "shivya_daemon.settings", "shivya_daemon.snapshot"}
+        | {"shivya_daemon.spirits.shelf", "shivya_daemon.views"},
         {"anyio"},
     ),
     "shivya_daemon.snapshot": (set(), set()),
