@@ -82,4 +82,4 @@ def _spanning_tree(straight: Float[Array, "F F"], found: Bool[Array, "F"]) -> Fl
         return outside.at[nearest].set(False), gap, total
 
     start = (found.at[first].set(False), straight[first], jnp.zeros((), straight.dtype))
-    return jax.lax.fori_loop(0, found.shape[0], join, start)[2]  # type: ignore[no-any-return]
+    return jax.lax.fori_loop(0, found.shape[0], join, start)[2]
