@@ -82,7 +82,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.guard", "shivya_daemon.ledgers.audit", *EDGE},
         set(),
     ),
-    "shivya.spirit_arguments": ({"shivya.arguments", "shivya.spirit_pack"}, set()),
+    "shivya.spirit_arguments": (
+        {"shivya.arguments", "shivya.spirit_commands", "shivya.spirit_pack"},
+        set(),
+    ),
+    "shivya.spirit_commands": (
+        {"shivya.ask", "shivya.commands", "shivya.tables", "shivya_daemon.views.words"},
+        set(),
+    ),
     "shivya.spirit_pack": (
         {"shivya.arguments", "shivya.commands", "shivya.errors"}
         | {"shivya_daemon.spirits.package", "shivya_daemon.views.words"},

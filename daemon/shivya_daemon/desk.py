@@ -51,6 +51,7 @@ from shivya_daemon.status import (
 )
 from shivya_daemon.table import full, neighbour_table, service_load
 from shivya_daemon.telemetry import HostSample
+from shivya_daemon.spirits.spirits import Spirits
 from shivya_daemon.verdict import Learned, Verdict, shortest_expected_delay
 from shivya_daemon.world import World, survey, without
 
@@ -84,6 +85,7 @@ class NodeDesk:
         """How the predictor of each service stands."""
         self.guard: Sentry | None = None
         self.journal: Journal | None = None
+        self.spirits: Spirits | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -280,6 +282,7 @@ class NodeDesk:
             ledger=None if self.journal is None else self.journal.manifest(),
             phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
             leases=self._operations.leases.report(now),
+            spirit=None if self.spirits is None else self.spirits.report(now),
             draining=self._operations.draining,
             status=(
                 *self._notices,

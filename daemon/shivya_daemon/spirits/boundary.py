@@ -73,6 +73,4 @@ def decode(payload: bytes) -> Boundary:
         raise DecodeError("not_finite")
     if not (0.0 <= level <= MAX_LEVEL and abs(phase) <= 2 * math.pi and mine > 0):
         raise DecodeError("out_of_range")
-    return Boundary(
-        organism, mine, yours, sequence, sent, received, level if flags & _CELL else None, phase
-    )
+    return Boundary(organism, mine, yours, sequence, sent, received, level if flags & _CELL else None, phase)

@@ -60,5 +60,3 @@ class Keeper:
             sum(part.tubes for part in parts),
             sum(part.nutrient for part in parts) / UNIT,
         )
-
-

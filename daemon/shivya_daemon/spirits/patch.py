@@ -11,62 +11,19 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
+from shivya_daemon.spirits.lived import Books, Drawing, Round
 from shivya_daemon.spirits.outlook import Outlook
 from shivya_daemon.spirits.places import PLACES
 from shivya_daemon.spirits.register import UNIT
 from shivya_daemon.spirits.settings import Settings
+from shivya_daemon.spirits.steps import STEP
 from shivya_kernels import body, measures, patch
 
-STEP = 0.25
-"""Seconds of the organism's time per round."""
 _MEASURED = 1.0  # seconds of real time between two looks at the whole network
 
 # The kernel's own numbers but for those that let it reach food at distance 1 in a pool of some hundred cells.
 _LIVES = body.Params(stride=0.125, reach=0.125, fuse=0.07, least_nutrient=0.01)
 _DECAY = float(_LIVES.decay) / Settings().decay  # type: ignore[arg-type]  # the two defaults are one
-
-
-@dataclass
-class Books:
-    """Where nutrient came from and where it went, in all. What the body holds follows from them."""
-
-    planted: float = 0.0
-    intake: float = 0.0
-    upkeep: float = 0.0
-    dissolved: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """The body, padding left out."""
-
-    position: np.ndarray
-    """[n, 3]"""
-    nutrient: np.ndarray
-    phase: np.ndarray
-    ends: np.ndarray
-    """[m, 2] of the cells above."""
-    thickness: np.ndarray
-    flow: np.ndarray
-    age: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What the last rounds came to; places without a boundary cell are left out."""
-
-    cells: Mapping[int, tuple[float, float]]
-    """Nutrient and phase of the boundary cell, by place."""
-    seats: Mapping[int, int]
-    """Index in `drawing` of that cell."""
-    moved: Mapping[int, int]
-    """Billionths that came into the body or left it, by place."""
-    drawing: Drawing
-    nutrient: float
-    """What the body holds in all."""
-    efficiency: float
-    cost: float
-    status: int
 
 
 @dataclass

@@ -9,7 +9,7 @@ import numpy as np
 
 from shivya_daemon.spirits.keeper import Totals
 from shivya_daemon.spirits.life import Life
-from shivya_daemon.spirits.patch import Books, Drawing
+from shivya_daemon.spirits.lived import Books, Drawing
 from shivya_daemon.spirits.register import UNIT
 
 _DIGITS = 4

@@ -1,7 +1,7 @@
 """Where the link neighbours lie in a node's own space: sixteen places on a circle around it.
 
 A pair of nodes derives one direction, and the higher id takes its opposite, so that seen side by side the two
-parts face each other. A place that is taken sends the newcomer to the next free one.
+parts face each other. Who would come too near to another is sent on, to where there is room.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 
 PLACES = 16
+_ROOMY = PLACES // 4
 _TILT = 0.15  # height of a place above or below the plane, at most
 
 
@@ -27,12 +28,18 @@ class Places:
         self._place = {peer: place for peer, place in self._place.items() if peer in present}
         for peer in sorted(present - self._place.keys()):
             taken = set(self._place.values())
-            first = self._wanted(peer)
-            for step in range(PLACES):
-                place = (first + step) % PLACES
-                if place not in taken:
-                    self._place[peer] = place
-                    break
+            free = [place for place in range(PLACES) if place not in taken]
+            if not free:
+                break
+            wanted = self._wanted(peer)
+            # A quarter of the circle from the others if there is room, and as near to the wanted as may be.
+            self._place[peer] = min(
+                free,
+                key=lambda place: (
+                    -min((min(_apart(place, other), _ROOMY) for other in taken), default=_ROOMY),
+                    _apart(place, wanted),
+                ),
+            )
 
     def taken(self) -> dict[bytes, int]:
         """Return the place of each neighbour."""
@@ -51,3 +58,8 @@ class Places:
 
     def _digest(self, peer: bytes) -> bytes:
         return hashlib.sha256(min(self._own, peer) + max(self._own, peer)).digest()
+
+
+def _apart(one: int, two: int) -> int:
+    """Return how many places lie between two, the short way round."""
+    return min((one - two) % PLACES, (two - one) % PLACES)
