@@ -38,6 +38,7 @@ from shivya_daemon.renewal import renewed
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.snapshot import Snapshot
+from shivya_daemon.spirits.spirits import Spirits
 from shivya_daemon.status import (
     Judged,
     capability_row,
@@ -51,7 +52,6 @@ from shivya_daemon.status import (
 )
 from shivya_daemon.table import full, neighbour_table, service_load
 from shivya_daemon.telemetry import HostSample
-from shivya_daemon.spirits.spirits import Spirits
 from shivya_daemon.verdict import Learned, Verdict, shortest_expected_delay
 from shivya_daemon.world import World, survey, without
 

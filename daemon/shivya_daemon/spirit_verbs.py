@@ -27,7 +27,7 @@ class Summons(Protocol):
         """Change the settings of the one that is summoned."""
         ...
 
-    def list(self) -> Reply:
+    def catalogue(self) -> Reply:
         """Return the packages that are here."""
         ...
 
@@ -50,7 +50,7 @@ class SpiritVerbs:
 
     def _list(self, fields: Fields, _: object) -> Reply:
         fields.finish()
-        return self._summons().list()
+        return self._summons().catalogue()
 
     def _spirit(self, fields: Fields, _: object) -> Reply:
         given = _settings(fields)

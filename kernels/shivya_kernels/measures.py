@@ -64,9 +64,9 @@ def _distances(s: Organism, found: Bool[Array, "F"], length: Float[Array, "M"]) 
         nearer = far.at[:, s.head].min(far[:, s.tail] + length).at[:, s.tail].min(far[:, s.head] + length)
         return nearer, jnp.any(nearer < far), rounds + 1
 
-    return jax.lax.while_loop(  # type: ignore[no-any-return]
-        lambda state: state[1] & (state[2] < n), relax, (start, jnp.array(True), jnp.int32(0))
-    )[0]
+    begin = (start, jnp.array(True), jnp.int32(0))
+    far: Array = jax.lax.while_loop(lambda state: state[1] & (state[2] < n), relax, begin)[0]
+    return far
 
 
 def _spanning_tree(straight: Float[Array, "F F"], found: Bool[Array, "F"]) -> Float[Array, ""]:
@@ -82,4 +82,5 @@ def _spanning_tree(straight: Float[Array, "F F"], found: Bool[Array, "F"]) -> Fl
         return outside.at[nearest].set(False), gap, total
 
     start = (found.at[first].set(False), straight[first], jnp.zeros((), straight.dtype))
-    return jax.lax.fori_loop(0, found.shape[0], join, start)[2]
+    total: Array = jax.lax.fori_loop(0, found.shape[0], join, start)[2]
+    return total

@@ -160,9 +160,7 @@ def test_only_what_died_is_gone_when_lives_end(played: list[Step], seed: int) ->
     for _ in range(4):
         mesh.beat(1.0, 0.0, 0.0)
     for _ in play(mesh, played, 0.3):
-        assert (
-            mesh.all == 15 * UNIT
-        )  # each session's arrivals are bounded by what was sent in it, see deliver
+        assert mesh.all == 15 * UNIT
     mesh.links = set(itertools.combinations(range(3), 2))
     mesh.relink()
     mesh.settle()

@@ -29,7 +29,7 @@ def leaving(conductance: float, here: float, there: float, transit: int, room: i
 
 
 def adapted(conductance: float, crossed: float, dt: float) -> float:
-    """Return the conductance after `dt` seconds in which `crossed` nutrient went over the link, either way."""
+    """Return the conductance after `dt` seconds in which `crossed` nutrient crossed the link, either way."""
     flow = abs(crossed) / dt if dt > 0.0 else 0.0
     target = GROWTH * flow / (FLUX + flow)
     share = min(DECAY * dt, 1.0)

@@ -90,7 +90,7 @@ class Exchange:
             self._write_off(self._accounts.pop(peer))
 
     def renew(self) -> None:
-        """Begin every account anew, as after a restart: this node's epochs were lower than others remember."""
+        """Begin every account anew, as after a restart: others remember higher epochs than this node gave."""
         for account in self._accounts.values():
             self._write_off(account)
             account.mine, account.sequence = self._epochs(), 0

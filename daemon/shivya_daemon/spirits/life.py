@@ -15,7 +15,7 @@ from shivya_daemon.spirits.places import PLACES, Places
 from shivya_daemon.spirits.register import UNIT, Part
 
 if TYPE_CHECKING:
-    from shivya_daemon.spirits.patch import Round
+    from shivya_daemon.spirits.lived import Round
 
 PULSE = 1.0
 """Natural frequency of every pulse, in rad per second of the organism's time."""

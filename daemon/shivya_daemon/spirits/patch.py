@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
@@ -85,7 +86,7 @@ class Patch:
         )
 
     def _look(self, moved: np.ndarray, status: int) -> Round:
-        s: body.Organism = jax.device_get(self._body)
+        s: Any = jax.device_get(self._body)  # the same tree, of numpy's arrays
         kept = np.flatnonzero(s.cell_mask) if self._alive else np.zeros(0, int)
         index = np.full(s.cell_mask.shape, -1)
         index[kept] = np.arange(len(kept))

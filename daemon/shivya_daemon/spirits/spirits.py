@@ -86,7 +86,7 @@ class Spirits:
         self._write(lambda: known.tune(self._node.id, settings))
         return self.look()
 
-    def list(self) -> dict[str, Any]:
+    def catalogue(self) -> dict[str, Any]:
         """Return the packages that are here."""
         return {"spirits": self._catalogue.rows(self._keeper.register), "refused": [*self._catalogue.refused]}
 

@@ -1,4 +1,4 @@
-"""When the next round of an organism is due: its time runs with the clock, and never catches up in a burst."""
+"""When the next round of an organism is due: its time runs with the clock and never makes up in a burst."""
 
 from __future__ import annotations
 
