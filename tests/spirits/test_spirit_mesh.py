@@ -122,7 +122,12 @@ class Mesh:
         for one, two in itertools.permutations(alive, 2):
             here = one.life.exchange.accounts().get(two.node.id)  # type: ignore[union-attr]
             there = two.life.exchange.accounts().get(one.node.id)  # type: ignore[union-attr]
-            if here and there and here["epoch"] == there["their_epoch"] and here["their_epoch"] == there["epoch"]:
+            if (
+                here
+                and there
+                and here["epoch"] == there["their_epoch"]
+                and here["their_epoch"] == there["epoch"]
+            ):
                 assert here["received"] <= there["sent"]
         sent = sum(each.life.exchange.sent for each in alive)  # type: ignore[union-attr]
         received = sum(each.life.exchange.received for each in alive)  # type: ignore[union-attr]
@@ -143,8 +148,9 @@ def folder(tmp_path: Path) -> Path:
 
 def summoned(mesh: Mesh) -> Callable[[], bool]:
     versions = lambda: {each.known.version for each in mesh.inhabitants if mesh.net.up(each.node)}  # noqa: E731
-    return lambda: len(versions()) == 1 and all(
-        each.known.summoned for each in mesh.inhabitants if mesh.net.up(each.node)
+    return lambda: (
+        len(versions()) == 1
+        and all(each.known.summoned for each in mesh.inhabitants if mesh.net.up(each.node))
     )
 
 

@@ -151,6 +151,8 @@ class Spirits:
             while True:
                 package = self._wanted()
                 if package is None:
+                    if thread is not None:
+                        thread = thread.shutdown(wait=False)
                     await self._pause(None)
                     continue
                 thread = thread or new_thread()
