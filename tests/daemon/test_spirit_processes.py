@@ -70,7 +70,7 @@ def link(daemon: Any, name: str) -> dict[str, Any]:
 
 
 def crossed_once(one: Any, two: Any, names: tuple[str, str]) -> None:
-    """What one knows to have arrived is no more than what the other has, and that no more than what was sent."""
+    """What one knows to have arrived is no more than the other has, and that no more than was sent."""
     acknowledged = link(one, names[1])["acknowledged"]
     received = link(two, names[0])["received"]
     assert 0 <= acknowledged <= received <= link(one, names[1])["sent"]

@@ -1,4 +1,4 @@
-"""The verbs about spirits: what they hand to the daemon, what they refuse, and the text made of the answers."""
+"""The verbs about spirits: what they hand to the daemon, what they refuse, and the text of answers."""
 
 from __future__ import annotations
 

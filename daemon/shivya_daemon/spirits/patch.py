@@ -113,7 +113,7 @@ class Patch:
 
 
 def _as_links(links: Mapping[int, Outlook], turn: int) -> patch.Links:
-    """The links of the `turn`-th round: amounts move in the first, and neighbours' phases run on to its end."""
+    """Links in the `turn`-th round: amounts move in the first, and neighbours' phases run on to its end."""
     position, value = np.zeros((PLACES, 3)), np.zeros(PLACES)
     amount, phase = np.zeros(PLACES), np.zeros(PLACES)
     heard = np.zeros(PLACES, bool)
