@@ -242,8 +242,9 @@ def test_any_bytes_are_refused_or_read_back(payload: bytes) -> None:
 
 def test_a_message_is_these_bytes() -> None:
     message = Boundary(ORGANISM, 3, 2, 7, 5, 4, 0.5, -0.25)
-    golden = "016f7267616e69736d0000000000000003000000000000000200000007000000000000000500000000000000040"
-    assert boundary.encode(message).hex() == golden + "13f000000be800000"
+    golden = "016f7267616e69736d" + "000000000000000000000003" + "000000000000000000000002" + "00000007"
+    golden += "0000000000000005" + "0000000000000004" + "01" + "3f000000" + "be800000"
+    assert boundary.encode(message).hex() == golden and len(golden) == 2 * 62
     assert boundary.decode(boundary.encode(message)) == message
 
 

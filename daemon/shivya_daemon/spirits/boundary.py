@@ -1,6 +1,6 @@
 """BOUNDARY: what the two ends of a link tell each other of their boundary cells and of what crossed.
 
-The payload of a directed signal, 54 bytes. Amounts are totals since the two epochs met, so that a message
+The payload of a directed signal, 62 bytes. Amounts are totals since the two epochs met, so that a message
 that is lost, late, or there twice changes nothing that the next one does not put right.
 """
 
@@ -19,7 +19,13 @@ MAX_LEVEL = 1e6
 
 _VERSION = 1
 _CELL = 1
-_RECORD = struct.Struct(">B8sQQIQQBff")
+_RECORD = struct.Struct(">B8sQIQIIQQBff")
+_LOW = 32  # bits of an epoch that number the accounts of one life of a node
+
+
+def epoch(incarnation: int, number: int) -> int:
+    """Return the epoch of the account `number` (32 bits) that a node opens in a life of it."""
+    return incarnation << _LOW | number
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Boundary:
 
     organism: bytes
     mine: int
-    """Epoch of the sender's account of this link; a later life has a higher one."""
+    """Epoch of the sender's account of this link, 96 bits; a later life has a higher one."""
     yours: int
     """Epoch of the receiver's, as last heard; 0: none was."""
     sequence: int
@@ -49,8 +55,8 @@ def encode(message: Boundary) -> bytes:
     return _RECORD.pack(
         _VERSION,
         message.organism,
-        message.mine,
-        message.yours,
+        *divmod(message.mine, 1 << _LOW),
+        *divmod(message.yours, 1 << _LOW),
         message.sequence & 0xFFFFFFFF,
         message.sent,
         message.received,
@@ -64,7 +70,8 @@ def decode(payload: bytes) -> Boundary:
     """Return the message in `payload`; raises `DecodeError`."""
     if len(payload) != _RECORD.size:
         raise DecodeError("truncated" if len(payload) < _RECORD.size else "trailing_bytes")
-    version, organism, mine, yours, sequence, sent, received, flags, level, phase = _RECORD.unpack(payload)
+    version, organism, *epochs, sequence, sent, received, flags, level, phase = _RECORD.unpack(payload)
+    mine, yours = (epochs[at] << _LOW | epochs[at + 1] for at in (0, 2))
     if version != _VERSION:
         raise DecodeError("bad_version")
     if flags & ~_CELL:

@@ -106,14 +106,14 @@ class Patch:
             {p: int(index[s.food_cell[p]]) for p in places},
             {int(p): round(float(moved[p]) * UNIT) for p in np.flatnonzero(moved)},
             drawing,
-            float(s.nutrient.sum()),
+            float(s.nutrient.sum()) if self._alive else 0.0,
             *self._measured[1:],
             status,
         )
 
 
 def _as_links(links: Mapping[int, Outlook], turn: int) -> patch.Links:
-    """The links of the `turn`-th round: amounts move in the first, and neighbours' phases run on."""
+    """Links in the `turn`-th round: amounts move in the first, and neighbours' phases run on to its end."""
     position, value = np.zeros((PLACES, 3)), np.zeros(PLACES)
     amount, phase = np.zeros(PLACES), np.zeros(PLACES)
     heard = np.zeros(PLACES, bool)
@@ -121,6 +121,6 @@ def _as_links(links: Mapping[int, Outlook], turn: int) -> patch.Links:
         position[place], value[place] = link.position, link.value
         amount[place] = link.amount / UNIT if turn == 0 else 0.0
         if link.phase is not None:
-            phase[place] = link.phase + turn * STEP * float(_LIVES.pulse)  # type: ignore[arg-type]
+            phase[place] = link.phase + (turn + 1) * STEP * float(_LIVES.pulse)  # type: ignore[arg-type]
             heard[place] = True
     return patch.Links(position, value, amount, phase, heard)  # type: ignore[arg-type]  # jit takes numpy

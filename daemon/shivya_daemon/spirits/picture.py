@@ -33,7 +33,7 @@ def body(life: Life, books: Books, totals: Totals, names: Mapping[bytes, str], n
             seat = lived.seats.get(place[0], -1)
             foods.append([*map(_short, place[1]), _short(value), seat, peer.hex(), name, nutrient, phase])
         conductance = _short(life.conductance(peer))
-        links.append({"id": peer.hex(), "name": name, "conductance": conductance, **accounts[peer]})
+        links.append({"id": peer.hex(), "name": name, "conductance": conductance, **_amounts(accounts[peer])})
     part = life.part()
     return {
         "cells": _cells(lived.drawing),
@@ -63,6 +63,10 @@ def body(life: Life, books: Books, totals: Totals, names: Mapping[bytes, str], n
             "nutrient": life.nutrient,
         },
     }
+
+
+def _amounts(account: Mapping[str, int]) -> dict[str, int]:
+    return {key: account[key] for key in ("sent", "acknowledged", "received")}
 
 
 def _cells(drawing: Drawing) -> list[list[float]]:

@@ -55,7 +55,8 @@ class Spirits:
         self._keeper = Keeper()
         self._changed = anyio.Event()
         self._host: Host | None = None
-        self._epoch = 0
+        self._accounts = 0
+        """Opened in this life, for their epochs."""
         self._told_at = float("-inf")
         self._trouble: str | None = None
 
@@ -150,6 +151,8 @@ class Spirits:
             while True:
                 package = self._wanted()
                 if package is None:
+                    if thread is not None:
+                        thread = thread.shutdown(wait=False)
                     await self._pause(None)
                     continue
                 thread = thread or new_thread()
@@ -239,8 +242,8 @@ class Spirits:
             _log.error("the register of spirits cannot be told: %s", error)
 
     def _next_epoch(self) -> int:
-        self._epoch = max(self._epoch + 1, self._node.incarnation)
-        return self._epoch
+        self._accounts += 1
+        return boundary.epoch(self._node.incarnation, self._accounts)
 
 
 def _settings(given: Mapping[str, float]) -> Settings:
