@@ -30,6 +30,7 @@ from shivya_daemon.settings import (
     DaemonSettings,
     LawSettings,
     QuotaSettings,
+    SpiritSettings,
 )
 
 DOCS = ROOT / "docs"
@@ -75,6 +76,11 @@ def capabilities() -> str:
 def quota() -> str:
     """What a node lends."""
     return _settings(QuotaSettings, "quota.", {f.name: f.name for f in fields(QuotaSettings)})
+
+
+def spirits() -> str:
+    """Whether spirits live here."""
+    return _settings(SpiritSettings, "spirits.", {f.name: f.name for f in fields(SpiritSettings)})
 
 
 def _settings(kind: Any, table_name: str, keys: Mapping[str, str]) -> str:
@@ -221,6 +227,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "law": law,
     "capabilities": capabilities,
     "quota": quota,
+    "spirits": spirits,
     "commands": commands,
     "exit-codes": exit_codes,
     "drops": drops,

@@ -24,6 +24,7 @@ from shivya_daemon.settings import (
     LawSettings,
     QuotaSettings,
     SettingsError,
+    SpiritSettings,
     parse_node_id,
 )
 
@@ -91,6 +92,7 @@ _KINDS: Mapping[str, _Kind] = {
     "metrics_bind": _TEXT,
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
     **{f"quota.{f.name}": _INTEGER if f.type == "int" else _NUMBER for f in fields(QuotaSettings)},
+    **{f"spirits.{f.name}": _INTEGER if f.type == "int" else _SWITCH for f in fields(SpiritSettings)},
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
         for table in (_OFFERS, _SEEKS)
@@ -131,14 +133,11 @@ def load(
     top: dict[str, Any] = {
         key: value for key, value in merged.items() if "." not in key
     }  # _convert checked all
-    law: dict[str, Any] = {f.name: merged[k] for f in fields(LawSettings) if (k := f"law.{f.name}") in merged}
-    quota: dict[str, Any] = {
-        f.name: merged[k] for f in fields(QuotaSettings) if (k := f"quota.{f.name}") in merged
-    }
     try:
         return DaemonSettings(
-            law=LawSettings(**law),
-            quota=QuotaSettings(**quota),
+            law=LawSettings(**_table(merged, "law", LawSettings)),
+            quota=QuotaSettings(**_table(merged, "quota", QuotaSettings)),
+            spirits=SpiritSettings(**_table(merged, "spirits", SpiritSettings)),
             capabilities=_capabilities(merged, _OFFERS),
             seeks=_capabilities(merged, _SEEKS),
             **top,
@@ -147,6 +146,11 @@ def load(
         # A setting's own check begins with its key; tell the reader where the value was written.
         origin = origins.get(str(error).split(" ", 1)[0])
         raise SettingsError(f"{origin}: {error}" if origin else str(error)) from None
+
+
+def _table(merged: Mapping[str, Any], name: str, kind: Any) -> dict[str, Any]:
+    """Return what was given of the table `name`, by field."""
+    return {f.name: merged[k] for f in fields(kind) if (k := f"{name}.{f.name}") in merged}
 
 
 def _capabilities(merged: Mapping[str, Any], table: str) -> CapabilitySettings:

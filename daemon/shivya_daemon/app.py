@@ -49,6 +49,8 @@ from shivya_daemon.settings import (
     socket_path,
     state_directory,
 )
+from shivya_daemon.spirits.catalogue import FOLDER as SPIRITS
+from shivya_daemon.spirits.spirits import Spirits
 from shivya_daemon.status import format_address
 from shivya_daemon.telemetry import HostSample, TelemetrySampler
 from shivya_daemon.verdict import Verdict
@@ -156,6 +158,14 @@ class Daemon:
         self._sentry = Sentry(self._node, settings.law.tick_interval, record=self._journal.note)
         self._desk.guard = self._operations.guard = self._sentry
         self._desk.journal = self._journal
+        self._desk.spirits = self._operations.spirits = self._spirits = Spirits(
+            self._node,
+            settings.spirits,
+            state_directory(settings) / SPIRITS,
+            time.monotonic,
+            self._driver.wake,
+            "it runs with --no-law, which leaves JAX out" if settings.no_law else None,
+        )
         self._summed_at = time.monotonic()
         self._law: Law | None = None
         self._learner: Learner | None = None
@@ -176,6 +186,7 @@ class Daemon:
                 tasks.start_soon(self._sense)
                 tasks.start_soon(self._tick)
                 tasks.start_soon(self._start_law)
+                tasks.start_soon(self._spirits.run)
                 if self._settings.tui:
                     tasks.start_soon(self._show)
                 self._manager.ready(self._in_a_word())
@@ -238,6 +249,7 @@ class Daemon:
         self._stop.set()
 
     def _hear(self, events: list[Event]) -> None:
+        events = self._spirits.take(events)
         chronicle(events, self._journal, time.monotonic())
         if self._desk.take(events):
             self._control.notify()

@@ -38,6 +38,7 @@ from shivya_daemon.renewal import renewed
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.snapshot import Snapshot
+from shivya_daemon.spirits.spirits import Spirits
 from shivya_daemon.status import (
     Judged,
     capability_row,
@@ -84,6 +85,7 @@ class NodeDesk:
         """How the predictor of each service stands."""
         self.guard: Sentry | None = None
         self.journal: Journal | None = None
+        self.spirits: Spirits | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -280,6 +282,7 @@ class NodeDesk:
             ledger=None if self.journal is None else self.journal.manifest(),
             phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
             leases=self._operations.leases.report(now),
+            spirit=None if self.spirits is None else self.spirits.report(now),
             draining=self._operations.draining,
             status=(
                 *self._notices,

@@ -158,6 +158,26 @@ MAX_QUOTA: Mapping[str, int] = {
 
 
 @dataclass(frozen=True)
+class SpiritSettings:
+    """Whether spirits may live here, and how much room one has."""
+
+    follow: bool = True
+    """Whether what is summoned anywhere on the mesh lives here too, if its package is here."""
+    cells: int = 256
+    """Most cells of this node's part."""
+    tubes: int = 512
+    """Most tubes of it."""
+
+    def check(self) -> None:
+        """Raise `SettingsError` for a part that cannot live, or is too large to step."""
+        for key, least, most in (("cells", 16, 4096), ("tubes", 16, 8192)):
+            if not least <= getattr(self, key) <= most:
+                raise SettingsError(
+                    f"spirits.{key} must be between {least} and {most}, not {getattr(self, key)}"
+                )
+
+
+@dataclass(frozen=True)
 class DaemonSettings:
     """All that a daemon needs to start."""
 
@@ -195,9 +215,11 @@ class DaemonSettings:
     """A link needs a capability that both have, or that one seeks and the other has."""
 
     quota: QuotaSettings = field(default_factory=QuotaSettings)
+    spirits: SpiritSettings = field(default_factory=SpiritSettings)
 
     def __post_init__(self) -> None:
         self.quota.check()
+        self.spirits.check()
         for key in ("port", "visualize", "metrics"):
             if not 0 <= (getattr(self, key) or 0) <= 65535:
                 raise SettingsError(f"{key} must be between 0 and 65535, not {getattr(self, key)}")

@@ -31,6 +31,7 @@ __all__ = [
     "PeerRestarted",
     "QuorumReached",
     "SignalReceived",
+    "SpiritTold",
     "Undeliverable",
     "Unlinked",
 ]
@@ -86,6 +87,14 @@ class LedgerHeadTold:
 
 
 @dataclass(frozen=True, slots=True)
+class SpiritTold:
+    """A node published what it knows of the spirit on the mesh; `value` is as it came, empty when it went."""
+
+    id: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class IncarnationAdopted:
     """A peer remembers a later life of this node than its own clock gave; this one goes beyond it."""
 
@@ -100,6 +109,7 @@ Event = (
     | ObservationReceived
     | IncarnationAdopted
     | LedgerHeadTold
+    | SpiritTold
     | LinkEvent
     | SignalEvent
     | LeaseEvent

@@ -255,6 +255,10 @@ class Node:
         """Tell the fleet how far the audit ledger of this node goes; raises `EncodeError`."""
         self._stack.gossip.publish(Key.LEDGER_HEAD, checkpoint)
 
+    def tell_spirit(self, value: bytes) -> None:
+        """Tell the fleet what this node knows of the spirit on the mesh; raises `EncodeError`."""
+        self._stack.gossip.publish(Key.SPIRIT, value)
+
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""
         self._gate.block(address)
