@@ -124,7 +124,7 @@ def grow(nodes: list[Node], history: History) -> None:
         spirit = nodes[0].ask("STATUS")["spirit"]
         if spirit and spirit["now"] > 120.0 and all(food[4] >= 0 for food in spirit["foods"]):
             return
-    raise SystemExit(f"the spirit has not grown in {GROWN:g} s: {nodes[0].ask('SPIRIT')}")
+    raise SystemExit(f"the spirit has not found its food in {GROWN:g} s")
 
 
 def save(picture: bytes, name: str) -> None:
