@@ -107,14 +107,14 @@ class Host:
     def report(self, now: float) -> dict[str, Any] | None:
         """Return what is to be seen, or None before the first round. It is not changed afterwards."""
         lived = self.life.round
-        if lived is None or self._body is None:
+        if lived is None:
             return None
         if self._shown is None or self._shown[0] is not lived:
             from shivya_daemon.spirits import picture
 
             names = {peer.id: peer.name for peer in self._node.peers(now)}
             totals = self._keeper.totals(self.life.part(), self._node.members)
-            self._shown = lived, picture.body(self.life, self._body.books, totals, names, now)
+            self._shown = lived, picture.body(self.life, totals, names, now)
         said = self.package.manifest
         return {
             "name": said.name,
