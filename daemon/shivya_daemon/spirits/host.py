@@ -126,6 +126,12 @@ class Host:
             **self._shown[1],
         }
 
+    @property
+    def drops(self) -> dict[str, int]:
+        """What was of no use, by reason; `left_out` are seconds of its time that never were."""
+        left_out = {"left_out": round(self.steps.left_out)} if self.steps.left_out else {}
+        return {**self.life.exchange.drops, **left_out}
+
     def _say(self, now: float) -> None:
         for peer, payload in self.life.messages(now):
             try:
