@@ -121,6 +121,7 @@ def _header(
     for name in ("cpu", "memory"):
         if name in s.host:
             second += [(f"  {name} ", DIM), f"{s.host[name]:.0%}"]
+    second += panels.spirit(s)
     lines = [line(*parts), line(*second)]
     if not full:
         energy = number(s.collective_free_energy)
