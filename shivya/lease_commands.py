@@ -8,7 +8,7 @@ from typing import Any
 from shivya.ask import ask
 from shivya.commands import show, socket_of
 from shivya.errors import CommandError, ExitCode
-from shivya.leasing import lease_of, settle
+from shivya.leasing import follow, lease_of
 from shivya.tables import table
 from shivya_daemon.views.words import duration, plain
 
@@ -19,9 +19,15 @@ _CREDIT = 1_000_000
 
 def allocate(options: Namespace) -> int:
     """Lease some of a resource: here if it fits, else of the node with most to spare."""
-    path = socket_of(options)
-    answer = ask(path, "ALLOCATE", resource=options.resource, amount=options.amount, seconds=options.seconds)
-    row = settle(path, lease_of(answer), _PATIENCE, lambda row: row.get("state") != "asking")
+    row = follow(
+        socket_of(options),
+        "ALLOCATE",
+        _PATIENCE,
+        lambda row: row.get("state") != "asking",
+        resource=options.resource,
+        amount=options.amount,
+        seconds=options.seconds,
+    )
     if row.get("state") != "held":
         raise CommandError(
             ExitCode.REFUSED, str(row.get("reason") or "no node has answered yet; see 'shivya leases'")
@@ -38,9 +44,14 @@ def leases(options: Namespace) -> int:
 
 def renew(options: Namespace) -> int:
     """Let a lease end later, or sooner: in so many seconds from now."""
-    path = socket_of(options)
-    row = lease_of(ask(path, "RENEW", lease=options.lease, seconds=options.seconds))
-    row = settle(path, row, _PATIENCE, lambda row: not row.get("renewing") or row.get("state") != "held")
+    row = follow(
+        socket_of(options),
+        "RENEW",
+        _PATIENCE,
+        lambda row: not row.get("renewing") or row.get("state") != "held",
+        lease=options.lease,
+        seconds=options.seconds,
+    )
     if row.get("state") != "held":
         raise CommandError(ExitCode.REFUSED, f"the lease is over: {row.get('reason')}")
     show(row, _line if not options.json else None)

@@ -97,8 +97,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.tables": ({"shivya_daemon.views.words"}, set()),
     "shivya.config": ({"shivya.toml_file", "shivya_daemon.settings"}, set()),
     "shivya.toml_file": (set(), set()),
+    "shivya.counts": (set(), set()),
     "shivya.client": (
         {
+            "shivya.counts",
             "shivya.daemon_link",
             "shivya.leasing",
             "shivya_daemon.placement",
@@ -213,7 +215,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.resources": ({"shivya_daemon.core", "shivya_daemon.telemetry"}, {"psutil"}),
     "shivya_daemon.line": ({"shivya_daemon.services", "shivya_daemon.settings"}, set()),
     "shivya_daemon.lease_desk": ({"shivya_daemon.core"}, set()),
-    "shivya_daemon.lease_verbs": ({"shivya_daemon.core", "shivya_daemon.line"}, set()),
+    "shivya_daemon.lease_verbs": (
+        {"shivya_daemon.core", "shivya_daemon.line", "shivya_daemon.placement"},
+        set(),
+    ),
     "shivya_daemon.mesh_verbs": (
         {
             "shivya_daemon.core",
@@ -241,7 +246,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shivya_daemon.commands": (
         {"shivya_daemon.placement", "shivya_daemon.services", "shivya_daemon.settings"}
-        | {"shivya_daemon.line", "shivya_daemon.mesh_verbs"},
+        | {"shivya_daemon.lease_verbs", "shivya_daemon.line", "shivya_daemon.mesh_verbs"},
         set(),
     ),
     "shivya_daemon.control": ({"shivya_daemon.commands"}, {"anyio"}),

@@ -155,6 +155,7 @@ class Daemon:
         self._journal = Journal(path, identity, time.time, self._node.tell_ledger_head)
         self._sentry = Sentry(self._node, settings.law.tick_interval, record=self._journal.note)
         self._desk.guard = self._operations.guard = self._sentry
+        self._operations.leases.acted = self._driver.wake
         self._desk.journal = self._journal
         self._summed_at = time.monotonic()
         self._law: Law | None = None

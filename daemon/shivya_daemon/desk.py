@@ -17,6 +17,12 @@ from shivya_daemon.core.events import (
     Event,
     HeartbeatReceived,
     IncarnationAdopted,
+    LeaseDenied,
+    LeaseEnded,
+    LeaseGranted,
+    LeaseObtained,
+    LeaseOver,
+    LeaseRenewed,
     Linked,
     PeerLeft,
     PeerRestarted,
@@ -100,7 +106,7 @@ class NodeDesk:
     # The tick
 
     def take(self, events: list[Event]) -> bool:
-        """Book what the mesh told; return whether the tables of clients have changed."""
+        """Book what the mesh told; return whether what clients watch may have changed."""
         changed = False
         for event in events:
             match event:
@@ -116,7 +122,9 @@ class NodeDesk:
                 case PeerLeft(reason=reason):
                     self._departed[reason] = self._departed.get(reason, 0) + 1
                     changed = True
-                case Linked() | Unlinked():
+                case Linked() | Unlinked() | LeaseGranted() | LeaseEnded():
+                    changed = True
+                case LeaseObtained() | LeaseOver() | LeaseRenewed() | LeaseDenied():
                     changed = True
                 case SignalReceived() | QuorumReached() | Undeliverable():
                     self._operations.hear(event)

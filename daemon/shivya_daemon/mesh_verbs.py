@@ -18,7 +18,7 @@ from shivya_daemon.core.signals.frame import (
 from shivya_daemon.core.signals.settings import SignalSettings
 from shivya_daemon.core.signals.signals import SignalRefused
 from shivya_daemon.guard.sight import MAX_INJECTED, MAX_WEIGHT
-from shivya_daemon.lease_verbs import Allocations, LeaseVerbs
+from shivya_daemon.lease_verbs import Allocations, LeaseVerbs, Watcher
 from shivya_daemon.line import CommandError, Fields
 
 MAX_DRAIN_WAIT = 3600.0
@@ -66,13 +66,14 @@ class MeshVerbs:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
-        self.actions: Mapping[str, Callable[[Fields, object], Reply]] = {
+        self.leases = LeaseVerbs(lambda: operations.leases)
+        self.actions: Mapping[str, Callable[[Fields, Watcher], Reply]] = {
             "DRAIN": self._drain,
             "SIGNALS": self._signals,
             "SIGNAL": self._signal,
             "FACTS": self._facts,
             "INJECT": self._inject,
-            **LeaseVerbs(lambda: operations.leases).actions,
+            **self.leases.actions,
         }
 
     def _drain(self, fields: Fields, _: object) -> Reply:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from shivya_daemon.core.frames import GradientDiff, ThermodynamicPush
 from shivya_daemon.core.leases.events import (
+    LeaseDenied,
     LeaseEnded,
     LeaseEvent,
     LeaseGranted,
     LeaseObtained,
     LeaseOver,
+    LeaseRenewed,
 )
 from shivya_daemon.core.links.events import Linked, LinkEvent, Unlinked
 from shivya_daemon.core.signals.events import QuorumReached, SignalEvent, SignalReceived, Undeliverable
@@ -19,10 +21,12 @@ __all__ = [
     "Event",
     "HeartbeatReceived",
     "IncarnationAdopted",
+    "LeaseDenied",
     "LeaseEnded",
     "LeaseGranted",
     "LeaseObtained",
     "LeaseOver",
+    "LeaseRenewed",
     "LedgerHeadTold",
     "Linked",
     "ObservationReceived",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from shivya_daemon.core.leases.book import Ending, Refusal
-from shivya_daemon.core.leases.events import LeaseEvent, LeaseObtained, LeaseOver
+from shivya_daemon.core.leases.events import LeaseEvent, LeaseObtained, LeaseOver, LeaseRenewed
 from shivya_daemon.core.leases.frames import Ask, Ended, Grant, Keep, Kept, LeaseFrame, Refuse, Release
 from shivya_daemon.core.leases.kinds import MAX_SECONDS
 from shivya_daemon.core.leases.settings import LeaseSettings
@@ -229,6 +229,10 @@ class Borrower:
         if claim.wanted is not None:
             if kept.serial >= claim.serial:
                 claim.until, claim.wanted = claim.wanted, None
+                seconds = round(claim.until - now)
+                self._emit(
+                    LeaseRenewed(claim.ask.id, claim.provider, claim.ask.kind, claim.ask.amount, seconds)
+                )
             else:
                 claim.next_at = now + self._settings.retry
         if now >= min(claim.sure_until, claim.until):

@@ -51,4 +51,25 @@ class LeaseOver:
     reason: str
 
 
-LeaseEvent = LeaseGranted | LeaseEnded | LeaseObtained | LeaseOver
+@dataclass(frozen=True, slots=True)
+class LeaseRenewed:
+    """The node that lends has agreed to another term of `seconds`."""
+
+    id: bytes
+    provider: bytes
+    kind: Kind
+    amount: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseDenied:
+    """Nobody lends what this node asked for."""
+
+    id: bytes
+    kind: Kind
+    amount: int
+    reason: str
+
+
+LeaseEvent = LeaseGranted | LeaseEnded | LeaseObtained | LeaseOver | LeaseRenewed | LeaseDenied

@@ -11,7 +11,7 @@ from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.gossip.resources import Resource
 from shivya_daemon.core.leases.book import Ending, Lease, Refusal
 from shivya_daemon.core.leases.borrower import Addressed, Borrower, Claim, Stage
-from shivya_daemon.core.leases.events import LeaseEvent
+from shivya_daemon.core.leases.events import LeaseDenied, LeaseEvent
 from shivya_daemon.core.leases.frames import (
     ID_BYTES,
     Ask,
@@ -290,7 +290,9 @@ class Leases:
                 continue
             own = self._lender.keep(claim.ask, now)
             if isinstance(own, Refusal):
-                self._note(self._view(claim, now), "refused", self._why(claim, own, now), now)
+                why = self._why(claim, own, now)
+                self._note(self._view(claim, now), "refused", why, now)
+                self._emit(LeaseDenied(claim.ask.id, claim.ask.kind, claim.ask.amount, why))
 
     def _why(self, claim: Claim, own: Refusal, now: float) -> str:
         kind, book = claim.ask.kind, self._lender.book
