@@ -20,6 +20,7 @@ from shivya import toml_file
 from shivya_daemon.settings import (
     CAPABILITY_KEYS,
     CapabilitySettings,
+    CreditSettings,
     DaemonSettings,
     LawSettings,
     QuotaSettings,
@@ -66,6 +67,7 @@ _PEERS = _Kind("a list of HOST:PORT texts", (list,), _parse_list)
 _IDS = _Kind("a list of node ids, 40 hexadecimal digits each", (list,), _parse_list)
 
 _NAMES = _Kind("a list of names", (list,), _parse_list)
+_URLS = _Kind("a list of URLs", (list,), _parse_list)
 _OFFERS = "capabilities"
 _SEEKS = "capabilities.seeks"
 
@@ -91,6 +93,8 @@ _KINDS: Mapping[str, _Kind] = {
     "metrics_bind": _TEXT,
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
     **{f"quota.{f.name}": _INTEGER if f.type == "int" else _NUMBER for f in fields(QuotaSettings)},
+    "credits.ledger": _TEXT,
+    "credits.etcd": _URLS,
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
         for table in (_OFFERS, _SEEKS)
@@ -99,7 +103,7 @@ _KINDS: Mapping[str, _Kind] = {
 }
 _TABLES = {key[:end] for key in _KINDS for end, letter in enumerate(key) if letter == "."}
 _MAY_BE_ZERO = ("law.kappa", "law.drift")
-_PATHS = ("mesh_key_file", "allow_file", "state_dir", "socket", "record")
+_PATHS = ("mesh_key_file", "allow_file", "state_dir", "socket", "record", "credits.ledger")
 
 
 def load(
@@ -131,14 +135,15 @@ def load(
     top: dict[str, Any] = {
         key: value for key, value in merged.items() if "." not in key
     }  # _convert checked all
-    law: dict[str, Any] = {f.name: merged[k] for f in fields(LawSettings) if (k := f"law.{f.name}") in merged}
-    quota: dict[str, Any] = {
-        f.name: merged[k] for f in fields(QuotaSettings) if (k := f"quota.{f.name}") in merged
-    }
+
+    def table(name: str, kind: type[Any]) -> dict[str, Any]:
+        return {f.name: merged[k] for f in fields(kind) if (k := f"{name}.{f.name}") in merged}
+
     try:
         return DaemonSettings(
-            law=LawSettings(**law),
-            quota=QuotaSettings(**quota),
+            law=LawSettings(**table("law", LawSettings)),
+            quota=QuotaSettings(**table("quota", QuotaSettings)),
+            credits=CreditSettings(**table("credits", CreditSettings)),
             capabilities=_capabilities(merged, _OFFERS),
             seeks=_capabilities(merged, _SEEKS),
             **top,
@@ -277,7 +282,7 @@ def _items(label: str, kind: _Kind, items: list[object]) -> tuple[object, ...] |
     try:
         if kind is _IDS:
             return frozenset(map(parse_node_id, texts))
-        if kind is _NAMES:
+        if kind in (_NAMES, _URLS):
             return tuple(texts)
         return tuple(map(parse_address, texts))
     except SettingsError as error:

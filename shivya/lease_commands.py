@@ -10,11 +10,10 @@ from shivya.commands import show, socket_of
 from shivya.errors import CommandError, ExitCode
 from shivya.leasing import follow, lease_of
 from shivya.tables import table
-from shivya_daemon.views.words import duration, plain
+from shivya_daemon.views.words import credit, duration, plain
 
 _PATIENCE = 30.0
 """Seconds in which every node that could be asked has answered or been given up."""
-_CREDIT = 1_000_000
 
 
 def allocate(options: Namespace) -> int:
@@ -68,7 +67,7 @@ def release(options: Namespace) -> int:
 def _line(row: dict[str, Any]) -> str:
     return (
         f"{row['id']}  {row['amount']} {plain(row['resource'])} at {plain(row['name'] or row['provider'])} "
-        f"for {duration(row['seconds_left'])}, price {_credits(row['price'])}\n"
+        f"for {duration(row['seconds_left'])}, price {credit(row['price'])}\n"
     )
 
 
@@ -84,7 +83,7 @@ def _text(report: dict[str, Any]) -> str:
             plain(row["name"] or row["provider"] or "-", 32),
             f"{row['amount']} {plain(row['resource'])}",
             duration(row["seconds_left"]),
-            _credits(row["price"]),
+            credit(row["price"]),
             plain(row["reason"], 100),
         )
         for row in report.get("held", ())
@@ -95,7 +94,7 @@ def _text(report: dict[str, Any]) -> str:
             plain(row["name"] or row["holder"], 40),
             f"{row['amount']} {plain(row['resource'])}",
             duration(row["seconds_left"]),
-            _credits(row["price"]),
+            credit(row["price"]),
         )
         for row in report.get("granted", ())
     ]
@@ -106,7 +105,3 @@ def _text(report: dict[str, Any]) -> str:
     lent = ("LENT", "TO", "WHAT", "LEFT", "PRICE")
     parts.append(table(lent, granted, left=len(lent)) if granted else "no lease granted\n")
     return "\n".join(parts)
-
-
-def _credits(units: int) -> str:
-    return f"{units // _CREDIT}.{units % _CREDIT:06}".rstrip("0").rstrip(".")

@@ -228,6 +228,11 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "shivya_daemon.purse": (
+        {"shivya_daemon.purse", "shivya_daemon.core", "shivya_daemon.ledgers.credits"}
+        | {"shivya_daemon.settings", "shivya_daemon.verdict", "shivya_daemon.world"},
+        {"anyio"},
+    ),
     "shivya_daemon.operations": (
         {"shivya_daemon.core", "shivya_daemon.clockwatch", "shivya_daemon.resources"}
         | {"shivya_daemon.lease_desk"}

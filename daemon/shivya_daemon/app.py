@@ -42,6 +42,7 @@ from shivya_daemon.ledgers.audit.files import FILE_NAME
 from shivya_daemon.notify import Manager
 from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.paths import LEDGER_FOLDER
+from shivya_daemon.purse.treasury import Treasury
 from shivya_daemon.services import ServiceBook, ServiceView
 from shivya_daemon.settings import (
     DaemonSettings,
@@ -67,6 +68,7 @@ _SUMMARY_INTERVAL = 60.0
 _TELEMETRY_INTERVAL = 1.0
 _TICKS_REMEMBERED = 256
 _GOODBYE = 1.0  # seconds for the link neighbours to hear of a planned end
+_SETTLED = 3.0  # seconds for the ledger to take what a planned end leaves to settle
 _EXPOSED = (
     "the open wire listens beyond this host: whoever reaches the port can join, read and mislead the node; "
     "leave out --open-wire, or keep the network closed"
@@ -156,6 +158,11 @@ class Daemon:
         self._sentry = Sentry(self._node, settings.law.tick_interval, record=self._journal.note)
         self._desk.guard = self._operations.guard = self._sentry
         self._operations.leases.acted = self._driver.wake
+        self._treasury: Treasury | None = None
+        if settings.credits.on:
+            acted = self._driver.wake
+            self._treasury = Treasury(settings.credits, identity, self._node, time.monotonic, acted)
+        self._operations.treasury = self._desk.treasury = self._treasury
         self._desk.journal = self._journal
         self._summed_at = time.monotonic()
         self._law: Law | None = None
@@ -174,6 +181,8 @@ class Daemon:
                 self._operations.page = self._web.page
                 tasks.start_soon(self._driver.run)
                 tasks.start_soon(self._journal.run)
+                if self._treasury is not None:
+                    tasks.start_soon(self._treasury.run)
                 tasks.start_soon(self._sense)
                 tasks.start_soon(self._tick)
                 tasks.start_soon(self._start_law)
@@ -197,6 +206,8 @@ class Daemon:
                 self._manager.stopping()
                 self._node.leave(time.monotonic())
                 self._driver.wake()
+                if self._treasury is not None:
+                    await self._treasury.finish(_SETTLED)
                 if self._recorder is not None:
                     self._recorder.close()
                 tasks.cancel_scope.cancel()
@@ -240,6 +251,8 @@ class Daemon:
 
     def _hear(self, events: list[Event]) -> None:
         chronicle(events, self._journal, time.monotonic())
+        if self._treasury is not None:
+            self._treasury.take(events)
         if self._desk.take(events):
             self._control.notify()
 
@@ -254,6 +267,8 @@ class Daemon:
             self._desk.host = sampler.sample(time.monotonic())
             self._operations.look(time.time(), self._desk.host)
             self._sum_up()
+            if self._treasury is not None:
+                self._treasury.look()
             with suppress(OSError):  # no descriptor left, say; what was announced stays
                 self._announce()
             await anyio.sleep(_TELEMETRY_INTERVAL)

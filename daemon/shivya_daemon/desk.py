@@ -37,7 +37,7 @@ from shivya_daemon.core.node import LocalLoad, Node, PeerView
 from shivya_daemon.guard.sentry import Sentry
 from shivya_daemon.journal import Journal
 from shivya_daemon.known import known
-from shivya_daemon.operations import NodeOperations
+from shivya_daemon.operations import NodeOperations, Reporting
 from shivya_daemon.placement import parse_table, waiting_time
 from shivya_daemon.recent import Recent
 from shivya_daemon.renewal import renewed
@@ -90,6 +90,7 @@ class NodeDesk:
         """How the predictor of each service stands."""
         self.guard: Sentry | None = None
         self.journal: Journal | None = None
+        self.treasury: Reporting | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -251,6 +252,7 @@ class NodeDesk:
         judged = self._judged
         sums = self.node.counters
         phases = self.node.phases(now)
+        credits = None if self.treasury is None else self.treasury.report()
         return Snapshot(
             node_id=own.hex(),
             name=self.node.settings.name,
@@ -288,10 +290,12 @@ class NodeDesk:
             ledger=None if self.journal is None else self.journal.manifest(),
             phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
             leases=self._operations.leases.report(now),
+            credits=credits,
             draining=self._operations.draining,
             status=(
                 *self._notices,
                 *(() if self.journal is None or self.journal.trouble is None else (self.journal.trouble,)),
+                *((f"credits: {credits['trouble']}",) if credits and credits["trouble"] else ()),
                 *((_DRAINING,) if self._operations.draining else ()),
                 *self.trouble,
                 *dict.fromkeys(text for j in judged for text in j.verdict.status),

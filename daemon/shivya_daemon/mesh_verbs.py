@@ -55,6 +55,10 @@ class Operations(Protocol):
         """Run a drill of the guard; raises `ValueError`."""
         ...
 
+    def credits(self) -> Reply:
+        """Return how the node stands with the ledger of credits."""
+        ...
+
     @property
     def leases(self) -> Allocations:
         """Where applications lease resources."""
@@ -73,6 +77,7 @@ class MeshVerbs:
             "SIGNAL": self._signal,
             "FACTS": self._facts,
             "INJECT": self._inject,
+            "CREDITS": self._credits,
             **self.leases.actions,
         }
 
@@ -88,6 +93,10 @@ class MeshVerbs:
     def _facts(self, fields: Fields, _: object) -> Reply:
         fields.finish()
         return self._operations.facts()
+
+    def _credits(self, fields: Fields, _: object) -> Reply:
+        fields.finish()
+        return self._operations.credits()
 
     def _inject(self, fields: Fields, _: object) -> Reply:
         anomalies = fields.number("anomalies", 0.0, 0.0, MAX_INJECTED)

@@ -103,6 +103,31 @@ _MOST = {"cores": 2**32 - 1, "iops": 2**32 - 1}
 
 
 @dataclass(frozen=True)
+class CreditSettings:
+    """Where the ledger of credits is; nowhere unless it is said, and then nothing is paid."""
+
+    ledger: Path | None = None
+    """File that this daemon alone writes: it is the witness."""
+    etcd: tuple[str, ...] = ()
+    """Members of the etcd that has the ledger; any number of daemons."""
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a ledger."""
+        return self.ledger is not None or bool(self.etcd)
+
+    def check(self) -> None:
+        """Raise `SettingsError` for what names no ledger."""
+        if self.ledger is not None and self.etcd:
+            raise SettingsError("credits.ledger and credits.etcd are two ledgers; leave out one or the other")
+        for url in self.etcd:
+            if not url.startswith(("http://", "https://")):
+                raise SettingsError(
+                    f"credits.etcd must be a list of URLs such as http://10.0.0.7:2379, not {url[:64]!r}"
+                )
+
+
+@dataclass(frozen=True)
 class QuotaSettings:
     """What a node lends to itself and others; nothing unless it is said."""
 
@@ -195,9 +220,11 @@ class DaemonSettings:
     """A link needs a capability that both have, or that one seeks and the other has."""
 
     quota: QuotaSettings = field(default_factory=QuotaSettings)
+    credits: CreditSettings = field(default_factory=CreditSettings)
 
     def __post_init__(self) -> None:
         self.quota.check()
+        self.credits.check()
         for key in ("port", "visualize", "metrics"):
             if not 0 <= (getattr(self, key) or 0) <= 65535:
                 raise SettingsError(f"{key} must be between 0 and 65535, not {getattr(self, key)}")

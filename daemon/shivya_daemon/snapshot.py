@@ -173,6 +173,8 @@ class Snapshot:
     """None: this node keeps no ledger."""
     leases: Mapping[str, object] = field(default_factory=dict)
     """`quota` of what is lent, `held` by this node, `granted` to others and itself."""
+    credits: Mapping[str, object] | None = None
+    """How this node stands with the ledger of credits; None: it has none."""
     draining: bool = False
     """Whether it takes no new work and is about to stop."""
     status: tuple[str, ...] = ()

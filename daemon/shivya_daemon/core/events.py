@@ -13,6 +13,10 @@ from shivya_daemon.core.leases.events import (
     LeaseObtained,
     LeaseOver,
     LeaseRenewed,
+    PaymentClaimed,
+    PaymentDue,
+    PaymentEvent,
+    SettlementDue,
 )
 from shivya_daemon.core.links.events import Linked, LinkEvent, Unlinked
 from shivya_daemon.core.signals.events import QuorumReached, SignalEvent, SignalReceived, Undeliverable
@@ -30,10 +34,13 @@ __all__ = [
     "LedgerHeadTold",
     "Linked",
     "ObservationReceived",
+    "PaymentClaimed",
+    "PaymentDue",
     "PeerJoined",
     "PeerLeft",
     "PeerRestarted",
     "QuorumReached",
+    "SettlementDue",
     "SignalReceived",
     "Undeliverable",
     "Unlinked",
@@ -107,4 +114,5 @@ Event = (
     | LinkEvent
     | SignalEvent
     | LeaseEvent
+    | PaymentEvent
 )

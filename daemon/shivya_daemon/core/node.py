@@ -197,6 +197,7 @@ class Node:
         stack.leases.close(now)
         for node, body in stack.leases.outgoing():
             stack.send_layer(node, LEASE, body, now)
+        self._news.spread(now)
         goodbye = encode(Frame(self.id, Leave(stack.incarnation)))
         peers = [member.id for member in stack.members.all()]
         for node, exchange in stack.gossip.leave(now, peers):
@@ -323,6 +324,13 @@ class Node:
             return self._stack.profile
         state = self._stack.gossip.state(node)
         return None if state is None else state.announcement.profile
+
+    def public_key(self, node: bytes) -> bytes | None:
+        """Return the key that a known node signs with, this one's own among them."""
+        if node == self.id:
+            return self.identity.public_key
+        state = self._stack.gossip.state(node)
+        return None if state is None else state.announcement.public_key
 
     def resource_readings(self, resource: Resource, now: float) -> dict[bytes, Reading]:
         """Return what is known of a resource, by node; this node's own is the first."""

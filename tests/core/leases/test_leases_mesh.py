@@ -251,8 +251,6 @@ def test_a_neighbour_that_gets_no_work_is_not_asked_to_lend() -> None:
         links.failed(other.id, fleet.net.clock(asker))  # until its breaker opens
     view = fleet.claim(asker, fleet.allocate(asker, 3000))
     assert view.state == "refused" and "no node near enough" in view.reason
-    assert fleet.until(lambda: links.carries(other.id, fleet.net.clock(asker)))
-    assert fleet.becomes(asker, fleet.allocate(asker, 3000), "held").provider == other.id
 
 
 def test_a_crowded_node_asks_others_first_and_falls_back_on_itself() -> None:

@@ -1,0 +1,77 @@
+"""All that a daemon does about credits, from its settings: the purse, and the payments of leases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shivya_daemon.core.events import Event
+from shivya_daemon.core.identity import Identity
+from shivya_daemon.core.node import Node
+from shivya_daemon.ledgers.credits.log_witness import on_this_machine
+from shivya_daemon.ledgers.credits.sqlite_witness import SqliteLog
+from shivya_daemon.ledgers.credits.units import Time
+from shivya_daemon.ledgers.credits.witness import Unavailable, Witness
+from shivya_daemon.purse.account import Account
+from shivya_daemon.purse.payments import Payments
+from shivya_daemon.purse.purse import Purse
+from shivya_daemon.settings import CreditSettings
+
+_ETCD_DEADLINE = 3.0  # seconds for an answer of any member; then the purse says that it waits
+
+
+class Treasury:
+    """Runs beside the node; nothing of the node waits for it. `acted` is called when the node is to speak."""
+
+    def __init__(
+        self,
+        settings: CreditSettings,
+        identity: Identity,
+        node: Node,
+        clock: Callable[[], float],
+        acted: Callable[[], None],
+    ) -> None:
+        place = str(settings.ledger) if settings.ledger is not None else f"etcd at {', '.join(settings.etcd)}"
+        self.purse = Purse(
+            lambda: Account(open_witness(settings), identity, _wall), place, identity.public_key, clock
+        )
+        self._payments = Payments(node, self.purse, clock, acted)
+
+    async def run(self) -> None:
+        """Do what is asked for, until cancelled."""
+        await self.purse.run()
+
+    def take(self, events: list[Event]) -> None:
+        """Pay, and see that what is lent is paid for."""
+        self._payments.take(events)
+
+    def look(self) -> None:
+        """Do what is due; wants to be called once a second."""
+        self._payments.look()
+
+    async def finish(self, seconds: float) -> None:
+        """Settle what the end of the node left to settle, for at most so long."""
+        await self.purse.finish(seconds)
+
+    def report(self) -> dict[str, Any]:
+        """Return what `CREDITS` answers."""
+        return self.purse.report()
+
+
+def open_witness(settings: CreditSettings) -> Witness:
+    """Return the witness of the ledger that the settings name; raises as `Witness` does, `OSError` too."""
+    if settings.ledger is not None:
+        return on_this_machine(SqliteLog(Path(settings.ledger)))
+    try:
+        from shivya_daemon.ledgers.credits.etcd_gateway import Gateway, Patience
+        from shivya_daemon.ledgers.credits.etcd_witness import EtcdLog
+    except ModuleNotFoundError:
+        raise Unavailable("etcd needs the package httpx: pip install 'shivya[credits]'") from None
+    patience = Patience(deadline=_ETCD_DEADLINE)
+    return on_this_machine(EtcdLog(Gateway(settings.etcd, patience=patience)))
+
+
+def _wall() -> Time:
+    return time.time_ns() // 1_000_000
