@@ -27,6 +27,7 @@ from shivya_daemon.ledgers.credits.refusals import Refusal
 from shivya_daemon.settings import (
     CAPABILITY_KEYS,
     CapabilitySettings,
+    CreditSettings,
     DaemonSettings,
     LawSettings,
     QuotaSettings,
@@ -75,6 +76,11 @@ def capabilities() -> str:
 def quota() -> str:
     """What a node lends."""
     return _settings(QuotaSettings, "quota.", {f.name: f.name for f in fields(QuotaSettings)})
+
+
+def credits() -> str:
+    """Where the ledger is."""
+    return _settings(CreditSettings, "credits.", {f.name: f.name for f in fields(CreditSettings)})
 
 
 def _settings(kind: Any, table_name: str, keys: Mapping[str, str]) -> str:
@@ -221,6 +227,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "law": law,
     "capabilities": capabilities,
     "quota": quota,
+    "credits": credits,
     "commands": commands,
     "exit-codes": exit_codes,
     "drops": drops,

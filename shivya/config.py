@@ -95,6 +95,7 @@ _KINDS: Mapping[str, _Kind] = {
     **{f"quota.{f.name}": _INTEGER if f.type == "int" else _NUMBER for f in fields(QuotaSettings)},
     "credits.ledger": _TEXT,
     "credits.etcd": _URLS,
+    "credits.epoch_limit": _INTEGER,
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
         for table in (_OFFERS, _SEEKS)

@@ -230,7 +230,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shivya_daemon.purse": (
         {"shivya_daemon.purse", "shivya_daemon.core", "shivya_daemon.ledgers.credits"}
-        | {"shivya_daemon.settings", "shivya_daemon.verdict", "shivya_daemon.world"},
+        | {"shivya_daemon.services", "shivya_daemon.settings", "shivya_daemon.world"},
         {"anyio"},
     ),
     "shivya_daemon.operations": (

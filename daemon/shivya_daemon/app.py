@@ -268,7 +268,7 @@ class Daemon:
             self._operations.look(time.time(), self._desk.host)
             self._sum_up()
             if self._treasury is not None:
-                self._treasury.look()
+                self._treasury.look(self._desk.surveyed)
             with suppress(OSError):  # no descriptor left, say; what was announced stays
                 self._announce()
             await anyio.sleep(_TELEMETRY_INTERVAL)
@@ -377,6 +377,10 @@ class Daemon:
         else:
             self._desk.law_state = "running"
             _log.info("the law runs")
+            if self._treasury is not None:
+                from shivya_daemon.mind.pooling import pooling_shares
+
+                self._treasury.share_by(pooling_shares)
 
     def _give_up(self, error: Exception) -> None:
         self._law = self._learner = None

@@ -199,6 +199,11 @@ class NodeDesk:
         else:
             self.trouble = ()
 
+    @property
+    def surveyed(self) -> tuple[tuple[World, ServiceView], ...]:
+        """What was known of each offered service at the last tick."""
+        return tuple((judged.world, judged.view) for judged in self._judged)
+
     # The control socket's questions (`commands.Desk`)
 
     def status(self) -> dict[str, Any]:

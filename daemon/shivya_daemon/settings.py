@@ -110,6 +110,8 @@ class CreditSettings:
     """File that this daemon alone writes: it is the witness."""
     etcd: tuple[str, ...] = ()
     """Members of the etcd that has the ledger; any number of daemons."""
+    epoch_limit: int = 1_000_000
+    """10^-6 credit that this node pays its helpers per ten seconds at most; 0: nothing."""
 
     @property
     def on(self) -> bool:
@@ -120,6 +122,8 @@ class CreditSettings:
         """Raise `SettingsError` for what names no ledger."""
         if self.ledger is not None and self.etcd:
             raise SettingsError("credits.ledger and credits.etcd are two ledgers; leave out one or the other")
+        if self.epoch_limit < 0:
+            raise SettingsError(f"credits.epoch_limit must not be negative, not {self.epoch_limit}")
         for url in self.etcd:
             if not url.startswith(("http://", "https://")):
                 raise SettingsError(

@@ -82,6 +82,9 @@ class Operations:
     def facts(self) -> dict[str, Any]:
         return {"wire": "secure"}
 
+    def credits(self) -> dict[str, Any]:
+        return {"on": False}
+
     def inject(self, anomalies: float, weight: float | None, peer: bytes | None) -> dict[str, Any]:
         if weight == 10.0:
             raise ValueError("by design")

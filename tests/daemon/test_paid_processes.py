@@ -123,3 +123,31 @@ def test_what_is_used_is_paid_once_though_a_provider_is_killed(
     assert sum(balances) + state.pool.balance == state.minted == 3 * RICH
     answer = small.ask("CREDITS")
     assert answer["on"] and answer["account"] == ledger.keys["small"].hex() and answer["trouble"] is None
+
+
+def test_a_relieved_node_pays_its_helper_what_both_agree_on_to_the_last_unit(
+    ledger: Ledger, start: Callable[..., Any]
+) -> None:
+    hot = start("small")
+    cold = start("large", hot.address)
+    for daemon in (hot, cold):
+        daemon.until(lambda status: status["law"] == "running" and status["credits"]["open"])
+        daemon.until(lambda status: any(link["state"] == "established" for link in status["links"]))
+    cold.ask("REPORT queue=0 servers=1 rate=20")
+    end = time.monotonic() + PATIENCE
+    while not hot.ask("CREDITS")["paid_to_helpers"]:
+        assert time.monotonic() < end, hot.ask("STATUS")
+        hot.ask("REPORT queue=40 servers=1 rate=10")
+        moved = sum(hot.ask("ROUTE")["to"] is not None for _ in range(5))
+        if moved:
+            cold.ask(f"ACCEPT from=small count={moved}")
+            cold.ask(f"DONE count={moved}")
+            cold.ask("REPORT queue=0")
+        time.sleep(0.1)
+    hot.process.send_signal(signal.SIGSTOP)
+    state = ledger.until(lambda state: True)
+    relieved, helper = (state.account(ledger.keys[name]) for name in ("small", "large"))
+    assert helper.balance > RICH
+    assert relieved.balance + helper.balance + state.pool.balance == 2 * RICH, "what one lost the other got"
+    assert relieved.debits_posted == helper.balance - RICH + state.pool.balance
+    hot.process.send_signal(signal.SIGCONT)

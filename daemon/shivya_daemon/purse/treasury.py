@@ -1,9 +1,9 @@
-"""All that a daemon does about credits, from its settings: the purse, and the payments of leases."""
+"""All that a daemon does about credits, from its settings: the purse, leases paid for, helpers paid."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from shivya_daemon.ledgers.credits.sqlite_witness import SqliteLog
 from shivya_daemon.ledgers.credits.units import Time
 from shivya_daemon.ledgers.credits.witness import Unavailable, Witness
 from shivya_daemon.purse.account import Account
+from shivya_daemon.purse.epochs import Epochs, Share
 from shivya_daemon.purse.payments import Payments
 from shivya_daemon.purse.purse import Purse
+from shivya_daemon.services import ServiceView
 from shivya_daemon.settings import CreditSettings
+from shivya_daemon.world import World
 
 _ETCD_DEADLINE = 3.0  # seconds for an answer of any member; then the purse says that it waits
 
@@ -38,6 +41,7 @@ class Treasury:
             lambda: Account(open_witness(settings), identity, _wall), place, identity.public_key, clock
         )
         self._payments = Payments(node, self.purse, clock, acted)
+        self._epochs = Epochs(node, self.purse, clock, _wall, settings.epoch_limit)
 
     async def run(self) -> None:
         """Do what is asked for, until cancelled."""
@@ -47,9 +51,14 @@ class Treasury:
         """Pay, and see that what is lent is paid for."""
         self._payments.take(events)
 
-    def look(self) -> None:
-        """Do what is due; wants to be called once a second."""
+    def look(self, worlds: Iterable[tuple[World, ServiceView]]) -> None:
+        """Do what is due; wants to be called once a second, with the services as of now."""
         self._payments.look()
+        self._epochs.look(worlds)
+
+    def share_by(self, share: Share) -> None:
+        """Pay helpers from now on, as the law runs that says what each is owed."""
+        self._epochs.share = share
 
     async def finish(self, seconds: float) -> None:
         """Settle what the end of the node left to settle, for at most so long."""
@@ -57,7 +66,7 @@ class Treasury:
 
     def report(self) -> dict[str, Any]:
         """Return what `CREDITS` answers."""
-        return self.purse.report()
+        return {**self.purse.report(), "paid_to_helpers": self._epochs.paid}
 
 
 def open_witness(settings: CreditSettings) -> Witness:
