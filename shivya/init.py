@@ -90,10 +90,11 @@ port = 8085
 # Round-trip time in seconds beyond which a node is not asked for a lease.
 # max_latency = 0.05
 
-# The ledger that leases and helpers are paid by: a file that this daemon alone writes, or the members of an etcd.
+# The ledger that leases and helpers are paid by: a file that this daemon alone writes.
 [credits]
 # ledger = "/var/lib/shivya/credits.db"
-# etcd = ["http://10.0.0.7:2379"]
+# Instead of a file the members of an etcd, such as "http://10.0.0.7:2379", for any number of daemons.
+# etcd = []
 # What helpers are paid per ten seconds at most, in 10^-6 credit.
 # epoch_limit = 1000000
 
