@@ -95,6 +95,10 @@ _KINDS: Mapping[str, _Kind] = {
     **{f"quota.{f.name}": _INTEGER if f.type == "int" else _NUMBER for f in fields(QuotaSettings)},
     "credits.ledger": _TEXT,
     "credits.etcd": _URLS,
+    **{
+        f"credits.{key}": _TEXT
+        for key in ("etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password_file")
+    },
     "credits.epoch_limit": _INTEGER,
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
@@ -104,7 +108,10 @@ _KINDS: Mapping[str, _Kind] = {
 }
 _TABLES = {key[:end] for key in _KINDS for end, letter in enumerate(key) if letter == "."}
 _MAY_BE_ZERO = ("law.kappa", "law.drift")
-_PATHS = ("mesh_key_file", "allow_file", "state_dir", "socket", "record", "credits.ledger")
+_PATHS = (
+    *("mesh_key_file", "allow_file", "state_dir", "socket", "record", "credits.ledger"),
+    *(f"credits.etcd_{name}" for name in ("ca", "cert", "key", "password_file")),
+)
 
 
 def load(

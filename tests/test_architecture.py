@@ -56,7 +56,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shivya.credits_commands": (
         {"shivya", "shivya_daemon.core", "shivya_daemon.identityfile", "shivya_daemon.ledgers.credits"}
-        | EDGE,
+        | {"shivya_daemon.purse.etcd_access", *EDGE},
         set(),
     ),
     "shivya.credits_text": (
@@ -230,7 +230,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shivya_daemon.purse": (
         {"shivya_daemon.purse", "shivya_daemon.core", "shivya_daemon.ledgers.credits"}
-        | {"shivya_daemon.services", "shivya_daemon.settings", "shivya_daemon.world"},
+        | {"shivya_daemon.keyfile", "shivya_daemon.services", "shivya_daemon.settings"}
+        | {"shivya_daemon.world"},
         {"anyio"},
     ),
     "shivya_daemon.operations": (

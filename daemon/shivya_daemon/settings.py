@@ -110,6 +110,15 @@ class CreditSettings:
     """File that this daemon alone writes: it is the witness."""
     etcd: tuple[str, ...] = ()
     """Members of the etcd that has the ledger; any number of daemons."""
+    etcd_ca: Path | None = None
+    """Certificates, in PEM, that those of its members are checked by; none: those of the system."""
+    etcd_cert: Path | None = None
+    """Certificate of this client, in PEM, where etcd asks for one."""
+    etcd_key: Path | None = None
+    """Its key; none: in the same file."""
+    etcd_user: str | None = None
+    etcd_password_file: Path | None = None
+    """The password of that user, the first line; readable by its owner alone."""
     epoch_limit: int = 1_000_000
     """10^-6 credit that this node pays its helpers per ten seconds at most; 0: nothing."""
 
@@ -122,6 +131,8 @@ class CreditSettings:
         """Raise `SettingsError` for what names no ledger."""
         if self.ledger is not None and self.etcd:
             raise SettingsError("credits.ledger and credits.etcd are two ledgers; leave out one or the other")
+        if (self.etcd_user is None) != (self.etcd_password_file is None):
+            raise SettingsError("credits.etcd_user and credits.etcd_password_file go together; give both")
         if self.epoch_limit < 0:
             raise SettingsError(f"credits.epoch_limit must not be negative, not {self.epoch_limit}")
         for url in self.etcd:

@@ -13,9 +13,10 @@ from shivya_daemon.core.node import Node
 from shivya_daemon.ledgers.credits.log_witness import on_this_machine
 from shivya_daemon.ledgers.credits.sqlite_witness import SqliteLog
 from shivya_daemon.ledgers.credits.units import Time
-from shivya_daemon.ledgers.credits.witness import Unavailable, Witness
+from shivya_daemon.ledgers.credits.witness import Witness
 from shivya_daemon.purse.account import Account
 from shivya_daemon.purse.epochs import Epochs, Share
+from shivya_daemon.purse.etcd_access import gateway
 from shivya_daemon.purse.payments import Payments
 from shivya_daemon.purse.purse import Purse
 from shivya_daemon.services import ServiceView
@@ -73,13 +74,10 @@ def open_witness(settings: CreditSettings) -> Witness:
     """Return the witness of the ledger that the settings name; raises as `Witness` does, `OSError` too."""
     if settings.ledger is not None:
         return on_this_machine(SqliteLog(Path(settings.ledger)))
-    try:
-        from shivya_daemon.ledgers.credits.etcd_gateway import Gateway, Patience
-        from shivya_daemon.ledgers.credits.etcd_witness import EtcdLog
-    except ModuleNotFoundError:
-        raise Unavailable("etcd needs the package httpx: pip install 'shivya[credits]'") from None
-    patience = Patience(deadline=_ETCD_DEADLINE)
-    return on_this_machine(EtcdLog(Gateway(settings.etcd, patience=patience)))
+    found = gateway(settings, settings.etcd, _ETCD_DEADLINE)
+    from shivya_daemon.ledgers.credits.etcd_witness import EtcdLog  # httpx is there
+
+    return on_this_machine(EtcdLog(found))
 
 
 def _wall() -> Time:
