@@ -270,11 +270,14 @@ def _log(options: Namespace, writable: bool = False) -> Iterator[Log]:
 
 def _file(options: Namespace) -> Path:
     named: Path | None = options.ledger
-    return named or _folder(options) / FILE
+    return named or _settings(options).credits.ledger or _folder(options) / FILE
 
 
 def _members(options: Namespace) -> list[str]:
-    return [url for url in (options.etcd or os.environ.get("SHIVYA_ETCD") or "").split(",") if url]
+    named = options.etcd or os.environ.get("SHIVYA_ETCD")
+    if not named and options.ledger is None:
+        return list(_settings(options).credits.etcd)
+    return [url for url in (named or "").split(",") if url]
 
 
 def _etcd(options: Namespace) -> EtcdLog:

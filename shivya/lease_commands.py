@@ -53,6 +53,8 @@ def renew(options: Namespace) -> int:
     )
     if row.get("state") != "held":
         raise CommandError(ExitCode.REFUSED, f"the lease is over: {row.get('reason')}")
+    if row.get("reason"):  # it goes on to the end of its term
+        raise CommandError(ExitCode.REFUSED, str(row["reason"]))
     show(row, _line if not options.json else None)
     return ExitCode.OK
 

@@ -115,5 +115,6 @@ def _row(view: ClaimView, own: bytes, names: dict[bytes, str]) -> dict[str, Any]
         "seconds_left": view.seconds_left,
         "renewing": view.renewing,
         "price": view.price,
+        "payment": None if view.payment is None else view.payment.hex(),
         "reason": view.reason,
     }

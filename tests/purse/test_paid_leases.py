@@ -11,7 +11,7 @@ from paying_fleet import CPU, LEASES, RICH, PayingFleet
 
 from shivya_daemon.core.leases.kinds import price
 from shivya_daemon.core.leases.leases import LeaseRefused
-from shivya_daemon.ledgers.credits import advance, fee
+from shivya_daemon.ledgers.credits import Transfer, advance, fee
 from shivya_daemon.purse.payments import MARGIN
 
 
@@ -101,6 +101,39 @@ def test_a_renewal_is_paid_anew_and_the_term_before_settled() -> None:
     assert fleet.until(lambda: not fleet.ledger.read().reservations)
     total = fleet.account(provider).credits_posted - RICH
     assert value(4000, 50) <= total <= value(4000, 55)
+
+
+def test_a_renewal_that_cannot_be_paid_says_so_and_the_term_goes_on() -> None:
+    fleet = PayingFleet(2)
+    holder, provider = fleet.nodes
+    fleet.allocate(holder, 3600, 900)
+    lease = fleet.allocate(holder, 4000, 30)
+    fleet.becomes(holder, lease, "held")
+    rest = fleet.account(holder).available - fleet.account(holder).available // 1000 - 1
+    account = fleet.payments[holder.id]._purse.account  # type: ignore[attr-defined]
+    account.do(b"\x01" * 16, Transfer(provider.identity.public_key, rest))
+    holder.leases.renew(lease, 2_000_000, fleet.net.clock(holder))
+    with pytest.raises(LeaseRefused, match="another renewal"):
+        holder.leases.renew(lease, 40, fleet.net.clock(holder))
+    fleet.net.wake(holder)
+    assert fleet.until(lambda: not fleet.claim(holder, lease).renewing)
+    view = fleet.claim(holder, lease)
+    assert view.state == "held" and view.seconds_left <= 30
+    assert view.reason == "not renewed: the balance is less than amount and fee"
+
+
+def test_a_provider_that_leaves_posts_what_was_used() -> None:
+    fleet = PayingFleet(2)
+    holder, provider = fleet.nodes
+    fleet.allocate(holder, 3600, 900)
+    lease = fleet.allocate(holder, 4000, 60)
+    fleet.becomes(holder, lease, "held")
+    fleet.run(5.0)
+    provider.leave(fleet.net.clock(provider))
+    fleet.hear(provider, provider.events())
+    fleet.becomes(holder, lease, "over")
+    assert fleet.until(lambda: not fleet.ledger.read().reservations)
+    assert value(4000, 5) <= fleet.account(provider).credits_posted - RICH <= value(4000, 8)
 
 
 def test_a_killed_provider_takes_up_what_is_paid_and_posts_all_of_it() -> None:

@@ -84,6 +84,8 @@ class Claim:
     """What was reserved last for it."""
     renewal: tuple[int, float] | None = None
     """Serial and end of a further term that credits are being reserved for."""
+    trouble: str = ""
+    """Why the last renewal came to nothing."""
     nonces: OrderedDict[int, float] = field(default_factory=OrderedDict)
     tried: list[tuple[bytes, str]] = field(default_factory=list)
     """Who was asked in vain, and what it said."""
@@ -127,7 +129,7 @@ class Borrower:
 
     def renew(self, claim: Claim, seconds: int, now: float) -> None:
         """Ask for another term of `seconds` from now; one that is shorter holds at once."""
-        serial, wanted = claim.serial + 1, now + seconds
+        serial, wanted, claim.trouble = claim.serial + 1, now + seconds, ""
         claim.until = min(claim.until, wanted)
         if claim.charged:
             claim.renewal = serial, wanted
@@ -151,6 +153,8 @@ class Borrower:
             if ok:
                 claim.serial, claim.wanted = claim.renewal
                 claim.next_at = now
+            else:
+                claim.trouble = f"not renewed: {why}"
             claim.renewal = None
         elif ok:
             claim.payment, claim.stage, claim.next_at = payment, Stage.CONFIRMING, now

@@ -54,7 +54,7 @@ class ClaimView:
     price: int
     """Of its whole term, in 10^-6 credit; 0 for what is this node's own."""
     reason: str = ""
-    """Why it was refused, or is over."""
+    """Why it was refused, or is over, or was not renewed."""
     renewing: bool = False
     """Whether its provider has yet to agree to another term."""
     payment: bytes | None = None
@@ -358,7 +358,7 @@ class Leases:
             provider=claim.provider if mine else None,
             seconds_left=claim.until - now if held else 0.0,
             price=claim.price,
-            reason=lapsed.word if mine and not held else "",
+            reason=lapsed.word if mine and not held else claim.trouble,
             renewing=held and (claim.wanted or claim.renewal) is not None,
             payment=claim.payment if claim.payment != NO_PAYMENT else None,
         )
