@@ -169,6 +169,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"shivya_daemon.core", "shivya_daemon.journal", "shivya_daemon.snapshot"},
         set(),
     ),
+    "shivya_daemon.histories": (
+        {"shivya_daemon.core", "shivya_daemon.journal", "shivya_daemon.ledgers.audit"},
+        {"anyio"},
+    ),
     "shivya_daemon.journal": ({"shivya_daemon.core", "shivya_daemon.ledgers.audit"}, {"anyio"}),
     "shivya_daemon.ledgers": (set(), set()),
     "shivya_daemon.ledgers.disk": (set(), set()),
@@ -231,7 +235,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.purse": (
         {"shivya_daemon.purse", "shivya_daemon.core", "shivya_daemon.ledgers.credits"}
         | {"shivya_daemon.keyfile", "shivya_daemon.services", "shivya_daemon.settings"}
-        | {"shivya_daemon.world"},
+        | {"shivya_daemon.mind.pooling", "shivya_daemon.world"},
         {"anyio"},
     ),
     "shivya_daemon.operations": (

@@ -35,6 +35,7 @@ from shivya_daemon.desk import NodeDesk
 from shivya_daemon.detach import LOG_FILE, Background
 from shivya_daemon.guard.sentry import Sentry
 from shivya_daemon.guard.sight import Outcome, Sight
+from shivya_daemon.histories import Histories
 from shivya_daemon.identityfile import load_or_create_identity
 from shivya_daemon.journal import Journal
 from shivya_daemon.keyfile import KeyFileError
@@ -44,12 +45,7 @@ from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.paths import LEDGER_FOLDER
 from shivya_daemon.purse.treasury import Treasury
 from shivya_daemon.services import ServiceBook, ServiceView
-from shivya_daemon.settings import (
-    DaemonSettings,
-    SettingsError,
-    socket_path,
-    state_directory,
-)
+from shivya_daemon.settings import DaemonSettings, SettingsError, socket_path, state_directory
 from shivya_daemon.status import format_address
 from shivya_daemon.telemetry import HostSample, TelemetrySampler
 from shivya_daemon.verdict import Verdict
@@ -158,11 +154,13 @@ class Daemon:
         self._sentry = Sentry(self._node, settings.law.tick_interval, record=self._journal.note)
         self._desk.guard = self._operations.guard = self._sentry
         self._operations.leases.acted = self._driver.wake
+        wake, clock = self._driver.wake, time.monotonic
+        histories = Histories(self._node, self._journal, path, clock, wake)
         self._treasury: Treasury | None = None
         if settings.credits.on:
-            acted = self._driver.wake
-            self._treasury = Treasury(settings.credits, identity, self._node, time.monotonic, acted)
+            self._treasury = Treasury(settings.credits, identity, self._node, clock, wake)
         self._operations.treasury = self._desk.treasury = self._treasury
+        self._beside = (histories,) if self._treasury is None else (histories, self._treasury)
         self._desk.journal = self._journal
         self._summed_at = time.monotonic()
         self._law: Law | None = None
@@ -181,8 +179,8 @@ class Daemon:
                 self._operations.page = self._web.page
                 tasks.start_soon(self._driver.run)
                 tasks.start_soon(self._journal.run)
-                if self._treasury is not None:
-                    tasks.start_soon(self._treasury.run)
+                for part in self._beside:
+                    tasks.start_soon(part.run)
                 tasks.start_soon(self._sense)
                 tasks.start_soon(self._tick)
                 tasks.start_soon(self._start_law)
@@ -251,8 +249,8 @@ class Daemon:
 
     def _hear(self, events: list[Event]) -> None:
         chronicle(events, self._journal, time.monotonic())
-        if self._treasury is not None:
-            self._treasury.take(events)
+        for part in self._beside:
+            part.take(events)
         if self._desk.take(events):
             self._control.notify()
 
@@ -267,8 +265,8 @@ class Daemon:
             self._desk.host = sampler.sample(time.monotonic())
             self._operations.look(time.time(), self._desk.host)
             self._sum_up()
-            if self._treasury is not None:
-                self._treasury.look(self._desk.surveyed)
+            for part in self._beside:
+                part.look(self._desk.surveyed)
             with suppress(OSError):  # no descriptor left, say; what was announced stays
                 self._announce()
             await anyio.sleep(_TELEMETRY_INTERVAL)
@@ -378,9 +376,7 @@ class Daemon:
             self._desk.law_state = "running"
             _log.info("the law runs")
             if self._treasury is not None:
-                from shivya_daemon.mind.pooling import pooling_shares
-
-                self._treasury.share_by(pooling_shares)
+                self._treasury.law_runs()
 
     def _give_up(self, error: Exception) -> None:
         self._law = self._learner = None

@@ -24,6 +24,8 @@ from shivya_daemon.core.signals.events import QuorumReached, SignalEvent, Signal
 __all__ = [
     "Event",
     "HeartbeatReceived",
+    "HistoryShown",
+    "HistoryWanted",
     "IncarnationAdopted",
     "LeaseDenied",
     "LeaseEnded",
@@ -97,6 +99,25 @@ class LedgerHeadTold:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryWanted:
+    """A node asks this one to show that its audit ledger continues its first `old` entries."""
+
+    id: bytes
+    old: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryShown:
+    """A node shows that its ledger continues its first `old` entries; checkpoint and path are unchecked."""
+
+    id: bytes
+    public_key: bytes
+    old: int
+    checkpoint: bytes
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class IncarnationAdopted:
     """A peer remembers a later life of this node than its own clock gave; this one goes beyond it."""
 
@@ -111,6 +132,8 @@ Event = (
     | ObservationReceived
     | IncarnationAdopted
     | LedgerHeadTold
+    | HistoryWanted
+    | HistoryShown
     | LinkEvent
     | SignalEvent
     | LeaseEvent

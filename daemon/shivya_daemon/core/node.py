@@ -19,11 +19,13 @@ from shivya_daemon.core.anomalies import Anomalies
 from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.dht.operation import Operation
 from shivya_daemon.core.events import Event
-from shivya_daemon.core.frames import GOSSIP, LEASE, LINK, Frame, Leave, Peer, encode
+from shivya_daemon.core.frames import GOSSIP, HISTORY, LEASE, LINK, Frame, Leave, Peer, encode
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.gossip.frames import encode_payload
 from shivya_daemon.core.gossip.resources import Reading, Resource, Resources, encode_resources
 from shivya_daemon.core.gossip.state import Key
+from shivya_daemon.core.history import Shown, Want
+from shivya_daemon.core.history import encode_payload as encode_history
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.inbox import Inbox
 from shivya_daemon.core.leases.leases import Leases
@@ -255,6 +257,16 @@ class Node:
     def tell_ledger_head(self, checkpoint: bytes) -> None:
         """Tell the fleet how far the audit ledger of this node goes; raises `EncodeError`."""
         self._stack.gossip.publish(Key.LEDGER_HEAD, checkpoint)
+
+    def ask_history(self, node: bytes, old: int, now: float) -> None:
+        """Ask a member to show that its audit ledger continues its first `old` entries."""
+        self._stack.send_layer(node, HISTORY, encode_history(Want(old)), now)
+
+    def show_history(
+        self, node: bytes, old: int, checkpoint: bytes, path: tuple[bytes, ...], now: float
+    ) -> None:
+        """Show a member that this node's does; raises `EncodeError`."""
+        self._stack.send_layer(node, HISTORY, encode_history(Shown(old, checkpoint, path)), now)
 
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""

@@ -15,7 +15,7 @@ from shivya_daemon.ledgers.credits.sqlite_witness import SqliteLog
 from shivya_daemon.ledgers.credits.units import Time
 from shivya_daemon.ledgers.credits.witness import Witness
 from shivya_daemon.purse.account import Account
-from shivya_daemon.purse.epochs import Epochs, Share
+from shivya_daemon.purse.epochs import Epochs
 from shivya_daemon.purse.etcd_access import gateway
 from shivya_daemon.purse.payments import Payments
 from shivya_daemon.purse.purse import Purse
@@ -57,9 +57,11 @@ class Treasury:
         self._payments.look()
         self._epochs.look(worlds)
 
-    def share_by(self, share: Share) -> None:
-        """Pay helpers from now on, as the law runs that says what each is owed."""
-        self._epochs.share = share
+    def law_runs(self) -> None:
+        """Pay helpers from now on: JAX is there, which computes what each is owed."""
+        from shivya_daemon.mind.pooling import pooling_shares
+
+        self._epochs.share = pooling_shares
 
     async def finish(self, seconds: float) -> None:
         """Settle what the end of the node left to settle, for at most so long."""
