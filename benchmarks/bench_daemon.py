@@ -45,9 +45,9 @@ from shivya_daemon.core.links.settings import LinksSettings
 startup.NodeSettings = partial(startup.NodeSettings, links=LinksSettings(target_links=8))
 """
 _NO_LAW = """
-from shivya_daemon import app
+from shivya_daemon import daemon
 def fail(*_): raise RuntimeError("not wanted here")
-app._make_law = fail
+daemon._make_law = fail
 """
 
 

@@ -27,6 +27,7 @@ from shivya_daemon.ledgers.credits.refusals import Refusal
 from shivya_daemon.settings import (
     CAPABILITY_KEYS,
     CapabilitySettings,
+    CreditSettings,
     DaemonSettings,
     LawSettings,
     QuotaSettings,
@@ -81,6 +82,11 @@ def quota() -> str:
 def spirits() -> str:
     """Whether spirits live here."""
     return _settings(SpiritSettings, "spirits.", {f.name: f.name for f in fields(SpiritSettings)})
+
+
+def credits() -> str:
+    """Where the ledger is."""
+    return _settings(CreditSettings, "credits.", {f.name: f.name for f in fields(CreditSettings)})
 
 
 def _settings(kind: Any, table_name: str, keys: Mapping[str, str]) -> str:
@@ -228,6 +234,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "capabilities": capabilities,
     "quota": quota,
     "spirits": spirits,
+    "credits": credits,
     "commands": commands,
     "exit-codes": exit_codes,
     "drops": drops,

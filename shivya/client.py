@@ -10,18 +10,18 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from shivya import leasing
+from shivya.counts import Counts, count_lines
 from shivya.daemon_link import DaemonLink
 from shivya_daemon import placement
 from shivya_daemon.in_service import InService
 from shivya_daemon.paths import socket_path
 
 DEFAULT_PORT = 8085
-_MAX_LINE = 4096
 _MAX_NAME = 40
 _MAX_SOURCES = 64
 
@@ -42,17 +42,6 @@ class Load:
     queue: int
     service_rate: float
     potential: float
-
-
-@dataclass(slots=True)
-class _Counts:
-    """What happened since the last COUNT; by node id or name."""
-
-    arrived: int = 0
-    done: int = 0
-    sent: dict[str, int] = field(default_factory=dict)
-    unsent: dict[str, int] = field(default_factory=dict)
-    accepted: dict[str, int] = field(default_factory=dict)
 
 
 class Client:
@@ -86,7 +75,7 @@ class Client:
         """Called after each table that the daemon pushes, in a thread of the client's own."""
         self._lock = threading.Lock()
         self._ready = threading.Event()
-        self._counts = _Counts()
+        self._counts = Counts()
         self._queue: int | None = None
         self._servers = 1
         self._rate: float | None = None
@@ -154,36 +143,29 @@ class Client:
             self._hold(int(queue))
         self._link.wake()
 
-    def route(self, hops: int = 0, ahead: int | None = None) -> Peer | None:
+    def route(
+        self, hops: int = 0, ahead: int | None = None, *, lease: leasing.Lease | None = None
+    ) -> Peer | None:
         """Decide where a job that is here now should run: None for here, else the neighbour to send it to.
 
         `hops` is the number of moves the job has made; one with 0 is counted as an arrival. `ahead` is how
         many of the waiting jobs it would have before it here (`shivya.waiting`), None for all of them. The
         answer is counted as obeyed: see `unsent` when a transfer fails.
+
+        A job that uses a `lease` goes to the node that lends it, however dear that is, or stays if that is
+        this one. Raises `shivya.LeaseRefused` if the lease is lost, or that node takes no such jobs.
         """
         with self._lock:
             counts, table, queue = self._counts, self._table, self._queue
+            index = self._place(table, queue, hops, ahead) if lease is None else self._leased(table, lease)
             if hops == 0:
                 counts.arrived += 1
             target = None
-            if table is not None and queue is not None:
-                now = time.monotonic()
-                index = placement.place(
-                    table,
-                    queue,
-                    self._servers,
-                    table.service_rate,
-                    self._out,
-                    now - self._table_at,
-                    hops,
-                    overrun=self._overrun(table, now),
-                    ahead=ahead,
-                )
-                if index is not None:
-                    target = self._peers[index]
-                    self._out[index] += 1
-                    self._sent[target.id] = self._sent.get(target.id, 0) + 1
-                    counts.sent[target.id] = counts.sent.get(target.id, 0) + 1
+            if index is not None:
+                target = self._peers[index]
+                self._out[index] += 1
+                self._sent[target.id] = self._sent.get(target.id, 0) + 1
+                counts.sent[target.id] = counts.sent.get(target.id, 0) + 1
             if target is None and queue is not None:
                 self._hold(queue + 1)
         self._link.wake()
@@ -320,6 +302,35 @@ class Client:
         """
         return leasing.allocate(self._path, resource, amount, seconds, timeout)
 
+    def _place(
+        self, table: placement.Table | None, queue: int | None, hops: int, ahead: int | None
+    ) -> int | None:
+        if table is None or queue is None:
+            return None
+        now = time.monotonic()
+        return placement.place(
+            table,
+            queue,
+            self._servers,
+            table.service_rate,
+            self._out,
+            now - self._table_at,
+            hops,
+            overrun=self._overrun(table, now),
+            ahead=ahead,
+        )
+
+    def _leased(self, table: placement.Table | None, lease: leasing.Lease) -> int | None:
+        if lease.lost.is_set():
+            raise leasing.LeaseRefused(f"the lease is over: {lease.reason}")
+        elapsed = time.monotonic() - self._table_at
+        index = None if lease.here or table is None else placement.leased(table, lease.provider, elapsed)
+        if index is None and not lease.here:
+            raise leasing.LeaseRefused(
+                f"{lease.name or lease.provider} has the lease and takes no jobs of service {self.service}"
+            )
+        return index
+
     def _hold(self, queue: int) -> None:
         """Take another number of jobs held."""
         self._queue = queue
@@ -332,7 +343,7 @@ class Client:
     def _on_open(self) -> None:
         """Begin anew: a daemon that was not there when something was counted has no use for it."""
         with self._lock:
-            self._counts = _Counts()
+            self._counts = Counts()
             self._sent.clear()
             self._report_due = self._queue is not None
 
@@ -359,7 +370,7 @@ class Client:
     def _collect(self) -> bytes:
         """Return the COUNT lines for what happened since the last call."""
         with self._lock:
-            counts, self._counts = self._counts, _Counts()
+            counts, self._counts = self._counts, Counts()
             words = [f"{key}={n}" for key, n in (("arrived", counts.arrived), ("done", counts.done)) if n]
             if self._report_due:
                 words += [f"queue={self._queue}", f"servers={self._servers}"]
@@ -367,21 +378,7 @@ class Client:
                 self._report_due = False
         for verb, tally in (("sent", counts.sent), ("unsent", counts.unsent), ("accepted", counts.accepted)):
             words += [f"{verb}.{name}={n}" for name, n in tally.items()]
-        return _count_lines(self.service, words)
-
-
-def _count_lines(service: str, words: list[str]) -> bytes:
-    """Pack words into as few COUNT lines as the daemon's limit allows."""
-    head = f"COUNT service={service}"
-    lines: list[str] = []
-    room = 0
-    for word in words:
-        if room < len(word) + 1:
-            lines.append(head)
-            room = _MAX_LINE - len(head)
-        lines[-1] += f" {word}"
-        room -= len(word) + 1
-    return "".join(f"{line}\n" for line in lines).encode()
+        return count_lines(self.service, words)
 
 
 def _check_count(n: int) -> None:

@@ -20,6 +20,7 @@ from shivya import toml_file
 from shivya_daemon.settings import (
     CAPABILITY_KEYS,
     CapabilitySettings,
+    CreditSettings,
     DaemonSettings,
     LawSettings,
     QuotaSettings,
@@ -67,6 +68,7 @@ _PEERS = _Kind("a list of HOST:PORT texts", (list,), _parse_list)
 _IDS = _Kind("a list of node ids, 40 hexadecimal digits each", (list,), _parse_list)
 
 _NAMES = _Kind("a list of names", (list,), _parse_list)
+_URLS = _Kind("a list of URLs", (list,), _parse_list)
 _OFFERS = "capabilities"
 _SEEKS = "capabilities.seeks"
 
@@ -93,6 +95,13 @@ _KINDS: Mapping[str, _Kind] = {
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
     **{f"quota.{f.name}": _INTEGER if f.type == "int" else _NUMBER for f in fields(QuotaSettings)},
     **{f"spirits.{f.name}": _INTEGER if f.type == "int" else _SWITCH for f in fields(SpiritSettings)},
+    "credits.ledger": _TEXT,
+    "credits.etcd": _URLS,
+    **{
+        f"credits.{key}": _TEXT
+        for key in ("etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password_file")
+    },
+    "credits.epoch_limit": _INTEGER,
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
         for table in (_OFFERS, _SEEKS)
@@ -101,7 +110,10 @@ _KINDS: Mapping[str, _Kind] = {
 }
 _TABLES = {key[:end] for key in _KINDS for end, letter in enumerate(key) if letter == "."}
 _MAY_BE_ZERO = ("law.kappa", "law.drift")
-_PATHS = ("mesh_key_file", "allow_file", "state_dir", "socket", "record")
+_PATHS = (
+    *("mesh_key_file", "allow_file", "state_dir", "socket", "record", "credits.ledger"),
+    *(f"credits.etcd_{name}" for name in ("ca", "cert", "key", "password_file")),
+)
 
 
 def load(
@@ -133,11 +145,16 @@ def load(
     top: dict[str, Any] = {
         key: value for key, value in merged.items() if "." not in key
     }  # _convert checked all
+
+    def table(name: str, kind: type[Any]) -> dict[str, Any]:
+        return {f.name: merged[k] for f in fields(kind) if (k := f"{name}.{f.name}") in merged}
+
     try:
         return DaemonSettings(
-            law=LawSettings(**_table(merged, "law", LawSettings)),
-            quota=QuotaSettings(**_table(merged, "quota", QuotaSettings)),
-            spirits=SpiritSettings(**_table(merged, "spirits", SpiritSettings)),
+            law=LawSettings(**table("law", LawSettings)),
+            quota=QuotaSettings(**table("quota", QuotaSettings)),
+            spirits=SpiritSettings(**table("spirits", SpiritSettings)),
+            credits=CreditSettings(**table("credits", CreditSettings)),
             capabilities=_capabilities(merged, _OFFERS),
             seeks=_capabilities(merged, _SEEKS),
             **top,
@@ -281,7 +298,7 @@ def _items(label: str, kind: _Kind, items: list[object]) -> tuple[object, ...] |
     try:
         if kind is _IDS:
             return frozenset(map(parse_node_id, texts))
-        if kind is _NAMES:
+        if kind in (_NAMES, _URLS):
             return tuple(texts)
         return tuple(map(parse_address, texts))
     except SettingsError as error:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shivya_daemon.ledgers.credits import Action, State
     from shivya_daemon.ledgers.credits.etcd_witness import EtcdLog
     from shivya_daemon.ledgers.credits.log import Log
+    from shivya_daemon.settings import DaemonSettings
 
 FILE = "credits.db"
 """Of the ledger, in the state directory."""
@@ -227,11 +228,20 @@ def _identity(options: Namespace, create: bool = False) -> Identity:
 
 def _folder(options: Namespace) -> Path:
     """Return the state directory of this node."""
-    from shivya import config
     from shivya_daemon.settings import SettingsError, state_directory
 
     try:
-        return state_directory(config.load({"port": options.port, "state_dir": options.state_dir}))
+        return state_directory(_settings(options))
+    except SettingsError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from None
+
+
+def _settings(options: Namespace) -> DaemonSettings:
+    from shivya import config
+    from shivya_daemon.settings import SettingsError
+
+    try:
+        return config.load({"port": options.port, "state_dir": options.state_dir})
     except SettingsError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
 
@@ -260,22 +270,27 @@ def _log(options: Namespace, writable: bool = False) -> Iterator[Log]:
 
 def _file(options: Namespace) -> Path:
     named: Path | None = options.ledger
-    return named or _folder(options) / FILE
+    return named or _settings(options).credits.ledger or _folder(options) / FILE
 
 
 def _members(options: Namespace) -> list[str]:
-    return [url for url in (options.etcd or os.environ.get("SHIVYA_ETCD") or "").split(",") if url]
+    named = options.etcd or os.environ.get("SHIVYA_ETCD")
+    if not named and options.ledger is None:
+        return list(_settings(options).credits.etcd)
+    return [url for url in (named or "").split(",") if url]
 
 
 def _etcd(options: Namespace) -> EtcdLog:
+    from shivya_daemon.ledgers.credits.witness import Unavailable
+    from shivya_daemon.purse.etcd_access import gateway
+
     try:
-        from shivya_daemon.ledgers.credits.etcd_gateway import Gateway
-        from shivya_daemon.ledgers.credits.etcd_witness import EtcdLog
-    except ModuleNotFoundError:
-        raise CommandError(
-            ExitCode.FAILED, "etcd needs the package httpx: pip install 'shivya[credits]'"
-        ) from None
-    return EtcdLog(Gateway(_members(options)))
+        found = gateway(_settings(options).credits, _members(options))
+    except Unavailable as error:
+        raise CommandError(ExitCode.FAILED, str(error)) from None
+    from shivya_daemon.ledgers.credits.etcd_witness import EtcdLog  # httpx is there
+
+    return EtcdLog(found)
 
 
 @contextmanager

@@ -90,6 +90,20 @@ port = 8085
 # Round-trip time in seconds beyond which a node is not asked for a lease.
 # max_latency = 0.05
 
+# The ledger that leases and helpers are paid by: a file that this daemon alone writes.
+[credits]
+# ledger = "/var/lib/shivya/credits.db"
+# Instead of a file the members of an etcd, such as "http://10.0.0.7:2379", for any number of daemons.
+# etcd = []
+# By TLS: certificates of its own, and one of this client. With a password: its user, and a file of mode 0600.
+# etcd_ca = "/etc/shivya/etcd-ca.pem"
+# etcd_cert = "/etc/shivya/etcd-client.pem"
+# etcd_key = "/etc/shivya/etcd-client.key"
+# etcd_user = "shivya"
+# etcd_password_file = "/etc/shivya/etcd-password"
+# What helpers are paid per ten seconds at most, in 10^-6 credit.
+# epoch_limit = 1000000
+
 [law]
 # Seconds that a move of a job must at least save.
 # gap = 0.05

@@ -8,20 +8,25 @@ from typing import Any
 from shivya.ask import ask
 from shivya.commands import show, socket_of
 from shivya.errors import CommandError, ExitCode
-from shivya.leasing import lease_of, settle
+from shivya.leasing import follow, lease_of
 from shivya.tables import table
-from shivya_daemon.views.words import duration, plain
+from shivya_daemon.views.words import credit, duration, plain
 
 _PATIENCE = 30.0
 """Seconds in which every node that could be asked has answered or been given up."""
-_CREDIT = 1_000_000
 
 
 def allocate(options: Namespace) -> int:
     """Lease some of a resource: here if it fits, else of the node with most to spare."""
-    path = socket_of(options)
-    answer = ask(path, "ALLOCATE", resource=options.resource, amount=options.amount, seconds=options.seconds)
-    row = settle(path, lease_of(answer), _PATIENCE, lambda row: row.get("state") != "asking")
+    row = follow(
+        socket_of(options),
+        "ALLOCATE",
+        _PATIENCE,
+        lambda row: row.get("state") != "asking",
+        resource=options.resource,
+        amount=options.amount,
+        seconds=options.seconds,
+    )
     if row.get("state") != "held":
         raise CommandError(
             ExitCode.REFUSED, str(row.get("reason") or "no node has answered yet; see 'shivya leases'")
@@ -38,11 +43,18 @@ def leases(options: Namespace) -> int:
 
 def renew(options: Namespace) -> int:
     """Let a lease end later, or sooner: in so many seconds from now."""
-    path = socket_of(options)
-    row = lease_of(ask(path, "RENEW", lease=options.lease, seconds=options.seconds))
-    row = settle(path, row, _PATIENCE, lambda row: not row.get("renewing") or row.get("state") != "held")
+    row = follow(
+        socket_of(options),
+        "RENEW",
+        _PATIENCE,
+        lambda row: not row.get("renewing") or row.get("state") != "held",
+        lease=options.lease,
+        seconds=options.seconds,
+    )
     if row.get("state") != "held":
         raise CommandError(ExitCode.REFUSED, f"the lease is over: {row.get('reason')}")
+    if row.get("reason"):  # it goes on to the end of its term
+        raise CommandError(ExitCode.REFUSED, str(row["reason"]))
     show(row, _line if not options.json else None)
     return ExitCode.OK
 
@@ -57,7 +69,7 @@ def release(options: Namespace) -> int:
 def _line(row: dict[str, Any]) -> str:
     return (
         f"{row['id']}  {row['amount']} {plain(row['resource'])} at {plain(row['name'] or row['provider'])} "
-        f"for {duration(row['seconds_left'])}, price {_credits(row['price'])}\n"
+        f"for {duration(row['seconds_left'])}, price {credit(row['price'])}\n"
     )
 
 
@@ -73,7 +85,7 @@ def _text(report: dict[str, Any]) -> str:
             plain(row["name"] or row["provider"] or "-", 32),
             f"{row['amount']} {plain(row['resource'])}",
             duration(row["seconds_left"]),
-            _credits(row["price"]),
+            credit(row["price"]),
             plain(row["reason"], 100),
         )
         for row in report.get("held", ())
@@ -84,7 +96,7 @@ def _text(report: dict[str, Any]) -> str:
             plain(row["name"] or row["holder"], 40),
             f"{row['amount']} {plain(row['resource'])}",
             duration(row["seconds_left"]),
-            _credits(row["price"]),
+            credit(row["price"]),
         )
         for row in report.get("granted", ())
     ]
@@ -95,7 +107,3 @@ def _text(report: dict[str, Any]) -> str:
     lent = ("LENT", "TO", "WHAT", "LEFT", "PRICE")
     parts.append(table(lent, granted, left=len(lent)) if granted else "no lease granted\n")
     return "\n".join(parts)
-
-
-def _credits(units: int) -> str:
-    return f"{units // _CREDIT}.{units % _CREDIT:06}".rstrip("0").rstrip(".")

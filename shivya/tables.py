@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from shivya_daemon.views.words import duration, health, number, plain
+from shivya_daemon.views.words import duration, health, number, plain, purse
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -37,6 +37,8 @@ def status_text(status: dict[str, Any]) -> str:
     if isinstance(guard := status.get("guard"), dict):
         out = sum(peer["state"] == "quarantined" for peer in guard["peers"])
         facts.insert(-1, ("guard", f"{plain(guard['action'])}, threat {guard['threat']:.2f}, {out} kept out"))
+    if isinstance(credits := status.get("credits"), dict):
+        facts.insert(-1, ("credits", purse(credits)))
     parts = ["".join(f"{key:<12}{value}\n" for key, value in facts)]
     if remedies:
         parts.append("".join(f"remedy: {text}\n" for text in remedies))

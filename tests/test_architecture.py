@@ -56,7 +56,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shivya.credits_commands": (
         {"shivya", "shivya_daemon.core", "shivya_daemon.identityfile", "shivya_daemon.ledgers.credits"}
-        | EDGE,
+        | {"shivya_daemon.purse.etcd_access", *EDGE},
         set(),
     ),
     "shivya.credits_text": (
@@ -110,8 +110,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya.tables": ({"shivya_daemon.views.words"}, set()),
     "shivya.config": ({"shivya.toml_file", "shivya_daemon.settings"}, set()),
     "shivya.toml_file": (set(), set()),
+    "shivya.counts": (set(), set()),
     "shivya.client": (
         {
+            "shivya.counts",
             "shivya.daemon_link",
             "shivya.leasing",
             "shivya_daemon.placement",
@@ -179,6 +181,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.chronicle": (
         {"shivya_daemon.core", "shivya_daemon.journal", "shivya_daemon.snapshot"},
         set(),
+    ),
+    "shivya_daemon.histories": (
+        {"shivya_daemon.core", "shivya_daemon.journal", "shivya_daemon.ledgers.audit"},
+        {"anyio"},
     ),
     "shivya_daemon.journal": ({"shivya_daemon.core", "shivya_daemon.ledgers.audit"}, {"anyio"}),
     "shivya_daemon.ledgers": (set(), set()),
@@ -318,7 +324,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.resources": ({"shivya_daemon.core", "shivya_daemon.telemetry"}, {"psutil"}),
     "shivya_daemon.line": ({"shivya_daemon.services", "shivya_daemon.settings"}, set()),
     "shivya_daemon.lease_desk": ({"shivya_daemon.core"}, set()),
-    "shivya_daemon.lease_verbs": ({"shivya_daemon.core", "shivya_daemon.line"}, set()),
+    "shivya_daemon.lease_verbs": (
+        {"shivya_daemon.core", "shivya_daemon.line", "shivya_daemon.placement"},
+        set(),
+    ),
     "shivya_daemon.spirit_verbs": (
         {"shivya_daemon.line", "shivya_daemon.spirits.refused", "shivya_daemon.spirits.settings"},
         set(),
@@ -332,6 +341,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
             "shivya_daemon.spirit_verbs",
         },
         set(),
+    ),
+    "shivya_daemon.purse": (
+        {"shivya_daemon.purse", "shivya_daemon.core", "shivya_daemon.ledgers.credits"}
+        | {"shivya_daemon.keyfile", "shivya_daemon.services", "shivya_daemon.settings"}
+        | {"shivya_daemon.mind.pooling", "shivya_daemon.world"},
+        {"anyio"},
     ),
     "shivya_daemon.operations": (
         {"shivya_daemon.core", "shivya_daemon.clockwatch", "shivya_daemon.resources"}
@@ -351,7 +366,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "shivya_daemon.commands": (
         {"shivya_daemon.placement", "shivya_daemon.services", "shivya_daemon.settings"}
-        | {"shivya_daemon.line", "shivya_daemon.mesh_verbs"},
+        | {"shivya_daemon.lease_verbs", "shivya_daemon.line", "shivya_daemon.mesh_verbs"},
         set(),
     ),
     "shivya_daemon.control": ({"shivya_daemon.commands"}, {"anyio"}),
@@ -393,6 +408,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.telemetry"},
         set(),
     ),
+    "shivya_daemon.daemon": ({"shivya_daemon"}, {"anyio"}),
     "shivya_daemon.app": ({"shivya_daemon"}, {"anyio"}),
 }
 

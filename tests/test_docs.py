@@ -43,6 +43,7 @@ WITHOUT_FORMULA = {
     "padding.lengths",
     "params.float_dtype",
     "placement.is_node_id",
+    "placement.leased",
     "placement.parse_table",
     "shapes.as_float",
     "shapes.resize",

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from shivya_daemon.core.events import (
     Event,
+    LeaseDenied,
     LeaseEnded,
     LeaseGranted,
     LeaseObtained,
     LeaseOver,
+    LeaseRenewed,
     LedgerHeadTold,
     Linked,
     PeerJoined,
@@ -60,6 +62,10 @@ def chronicle(events: Iterable[Event], journal: Journal, now: float) -> None:
             case LeaseOver(provider=peer):
                 _log.warning("lease %s of %d %s is over (%s)", *_words(event), event.reason)
                 journal.note("LEASE_OVER", {**_lease(event), "provider": peer.hex(), "reason": event.reason})
+            case LeaseRenewed():
+                _log.info("lease %s of %d %s goes on for %d s", *_words(event), event.seconds)
+            case LeaseDenied():
+                _log.info("lease %s of %d %s is refused: %s", *_words(event), event.reason)
             case LedgerHeadTold(public_key=key, checkpoint=checkpoint):
                 journal.hear(key, checkpoint, now)
             case _:

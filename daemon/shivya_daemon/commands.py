@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from shivya_daemon import placement
+from shivya_daemon.lease_verbs import Shown
 from shivya_daemon.line import CommandError, Fields
 from shivya_daemon.mesh_verbs import MeshVerbs, Operations
 from shivya_daemon.services import DEFAULT_SERVICE, MAX_PEERS, ServiceBook, ServiceError
@@ -67,6 +68,13 @@ class Session:
     """Service that it serves: it watched with an address. Ends with the connection."""
     seen: dict[str, int] = field(default_factory=dict)
     """Jobs it reported as sent, by node id, since it began to watch."""
+    leases: MutableMapping[str, Shown] = field(default_factory=dict)
+    """Leases that it watches, and how each was last shown to it."""
+
+    @property
+    def expects(self) -> bool:
+        """Whether something will be pushed to it."""
+        return self.watching is not None or bool(self.leases)
 
 
 class Commands:
@@ -79,6 +87,7 @@ class Commands:
         """Per service, the last tick seen and the jobs of its flow already handed over, by node id."""
         self._serving: Counter[str] = Counter()
         """Connections that serve each service."""
+        self._mesh = MeshVerbs(desk.operations)
         self._verbs: Mapping[str, Callable[[Fields, Session], Reply | None]] = {
             "STATUS": self._status,
             "REPORT": self._report,
@@ -91,7 +100,7 @@ class Commands:
             "KNOWN": self._known,
             "WATCH": self._watch,
             "COUNT": self._count,
-            **MeshVerbs(desk.operations).actions,
+            **self._mesh.actions,
         }
 
     def obey(self, line: bytes, session: Session) -> Reply | None:
@@ -111,6 +120,11 @@ class Commands:
     def close(self, session: Session) -> None:
         """End what a connection stood for: a service that nobody serves any more gets no more work."""
         self._serve(session, None)
+
+    def news(self, session: Session) -> list[Reply]:
+        """Return what to push to a connection after a change."""
+        table = [self.table(session)] if session.watching is not None else []
+        return table + self._mesh.leases.news(session)
 
     def table(self, session: Session) -> Reply:
         """Return the table line for a connection that watches, with what it has reported as sent."""
@@ -140,21 +154,24 @@ class Commands:
 
     def _route(self, fields: Fields, _: Session) -> Reply:
         service, hops = self._offered(fields), fields.count("hops", 0, 0, MAX_SERVERS) or 0
-        ahead = fields.count("ahead")
+        ahead, lease = fields.count("ahead"), fields.optional("lease")
         fields.finish()
         book, now = self._desk.book, self._clock()
         table, out = self._priced(service, now)
-        index = placement.place(
-            table,
-            book.held(service),
-            table.servers,
-            table.service_rate,
-            out,
-            0.0,
-            hops,
-            overrun=book.overrun(service, now),
-            ahead=ahead,
-        )
+        if lease is not None:
+            index = self._mesh.leases.place(lease, table)
+        else:
+            index = placement.place(
+                table,
+                book.held(service),
+                table.servers,
+                table.service_rate,
+                out,
+                0.0,
+                hops,
+                overrun=book.overrun(service, now),
+                ahead=ahead,
+            )
         if hops == 0:
             book.arrived(service, 1, now)
         if index is None:

@@ -1,8 +1,9 @@
 """The control socket: a Unix stream socket on which applications and the command line talk to the node.
 
 One line in, one JSON line out (`shivya_daemon.commands`); a connection that watches gets the neighbour table
-each time it changes. A slow reader holds up nobody but itself and gets the latest table when it catches up.
-The socket is 0600 in a directory of the daemon's own: who can open it acts as the daemon's user.
+each time it changes, one that watches a lease what becomes of it. A slow reader holds up nobody but itself
+and gets the latest when it catches up. The socket is 0600 in a directory of the daemon's own: who can open it
+acts as the daemon's user.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from shivya_daemon.commands import Commands, Desk, Reply, Session, encode
 MAX_CONNECTIONS = 64
 MAX_LINE = 4096
 _SEND_BUFFER = 32 * 1024  # bytes in the kernel: a stalled reader finds few old tables before the latest
-_PUSH_INTERVAL = 0.05  # least time between two tables on a connection
+_PUSH_INTERVAL = 0.05  # least time between two pushes on a connection
 _ACCEPT_PAUSE = 0.1
 _PROBE_TIMEOUT = 1.0
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class ControlServer:
                 self.path.unlink(missing_ok=True)
 
     def notify(self) -> None:
-        """Tell every connection that watches that its table has changed. Call it on the event loop."""
+        """Tell every connection that what it watches may have changed. Call it on the event loop."""
         for connection in self._connections:
             connection.changed.set()
 
@@ -99,6 +100,8 @@ class _Connection:
         self._commands = commands
         self._session = Session()
         self._sending = anyio.Lock()
+        self._silent = False
+        """Whether it has closed its own direction."""
 
     async def run(self) -> None:
         """Attend to the connection until it is closed."""
@@ -113,7 +116,8 @@ class _Connection:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._push, tasks.cancel_scope)
                 # One that has only closed its own direction (`nc` at the end of its input) still watches.
-                if not await self._read() or self._session.watching is None:
+                self._silent = await self._read()
+                if not self._silent or not self._session.expects:
                     tasks.cancel_scope.cancel()
 
     async def _read(self) -> bool:
@@ -147,16 +151,18 @@ class _Connection:
         while True:
             await self.changed.wait()
             self.changed = anyio.Event()
-            if self._session.watching is None:
-                continue
             try:
-                table = self._commands.table(self._session)
+                news = self._commands.news(self._session)
             except Exception:  # as above
-                _log.exception("no neighbour table for a client")
+                _log.exception("no news for a client")
                 continue
             try:
-                await self._reply(table)
-                await anyio.sleep(_PUSH_INTERVAL)
+                for reply in news:
+                    await self._reply(reply)
+                if self._silent and not self._session.expects:
+                    raise BrokenPipeError
+                if news:
+                    await anyio.sleep(_PUSH_INTERVAL)
             except OSError:
                 scope.cancel()
                 return

@@ -17,6 +17,12 @@ from shivya_daemon.core.events import (
     Event,
     HeartbeatReceived,
     IncarnationAdopted,
+    LeaseDenied,
+    LeaseEnded,
+    LeaseGranted,
+    LeaseObtained,
+    LeaseOver,
+    LeaseRenewed,
     Linked,
     PeerLeft,
     PeerRestarted,
@@ -31,7 +37,7 @@ from shivya_daemon.core.node import LocalLoad, Node, PeerView
 from shivya_daemon.guard.sentry import Sentry
 from shivya_daemon.journal import Journal
 from shivya_daemon.known import known
-from shivya_daemon.operations import NodeOperations
+from shivya_daemon.operations import NodeOperations, Reporting
 from shivya_daemon.placement import parse_table, waiting_time
 from shivya_daemon.recent import Recent
 from shivya_daemon.renewal import renewed
@@ -86,6 +92,7 @@ class NodeDesk:
         self.guard: Sentry | None = None
         self.journal: Journal | None = None
         self.spirits: Spirits | None = None
+        self.treasury: Reporting | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -102,7 +109,7 @@ class NodeDesk:
     # The tick
 
     def take(self, events: list[Event]) -> bool:
-        """Book what the mesh told; return whether the tables of clients have changed."""
+        """Book what the mesh told; return whether what clients watch may have changed."""
         changed = False
         for event in events:
             match event:
@@ -118,7 +125,9 @@ class NodeDesk:
                 case PeerLeft(reason=reason):
                     self._departed[reason] = self._departed.get(reason, 0) + 1
                     changed = True
-                case Linked() | Unlinked():
+                case Linked() | Unlinked() | LeaseGranted() | LeaseEnded():
+                    changed = True
+                case LeaseObtained() | LeaseOver() | LeaseRenewed() | LeaseDenied():
                     changed = True
                 case SignalReceived() | QuorumReached() | Undeliverable():
                     self._operations.hear(event)
@@ -192,6 +201,11 @@ class NodeDesk:
         else:
             self.trouble = ()
 
+    @property
+    def surveyed(self) -> tuple[tuple[World, ServiceView], ...]:
+        """What was known of each offered service at the last tick."""
+        return tuple((judged.world, judged.view) for judged in self._judged)
+
     # The control socket's questions (`commands.Desk`)
 
     def status(self) -> dict[str, Any]:
@@ -245,6 +259,7 @@ class NodeDesk:
         judged = self._judged
         sums = self.node.counters
         phases = self.node.phases(now)
+        credits = None if self.treasury is None else self.treasury.report()
         return Snapshot(
             node_id=own.hex(),
             name=self.node.settings.name,
@@ -283,10 +298,12 @@ class NodeDesk:
             phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
             leases=self._operations.leases.report(now),
             spirit=None if self.spirits is None else self.spirits.report(now),
+            credits=credits,
             draining=self._operations.draining,
             status=(
                 *self._notices,
                 *(() if self.journal is None or self.journal.trouble is None else (self.journal.trouble,)),
+                *((f"credits: {credits['trouble']}",) if credits and credits["trouble"] else ()),
                 *((_DRAINING,) if self._operations.draining else ()),
                 *self.trouble,
                 *dict.fromkeys(text for j in judged for text in j.verdict.status),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,9 +18,9 @@ import anyio.to_thread
 from shivya_daemon.core.errors import DecodeError
 from shivya_daemon.core.identity import Identity, node_id
 from shivya_daemon.ledgers.audit import Ledger, Limits
-from shivya_daemon.ledgers.audit.checkpoint import decode
+from shivya_daemon.ledgers.audit.checkpoint import Checkpoint, decode
 from shivya_daemon.ledgers.audit.errors import LedgerError
-from shivya_daemon.ledgers.audit.witnessed import Finding, Witnessed
+from shivya_daemon.ledgers.audit.witnessed import Finding, Wanted, Witnessed
 
 _log = logging.getLogger(__name__)
 
@@ -68,13 +68,37 @@ class Journal:
 
     def hear(self, public_key: bytes, checkpoint: bytes, now: float) -> Finding | None:
         """Take note of another node's checkpoint; None if it cannot be read. A fork is noted and logged."""
+        return self._judge(public_key, checkpoint, lambda told: self._witnessed.hear(public_key, told, now))
+
+    def shown(
+        self, public_key: bytes, old: int, checkpoint: bytes, path: Sequence[bytes], now: float
+    ) -> Finding | None:
+        """Take note of a proof that a checkpoint continues the first `old` entries, or does not."""
+        found = self._judge(
+            public_key,
+            checkpoint,
+            lambda told: self._witnessed.prove(public_key, old, told, path, now),
+        )
+        if found is Finding.UNPROVEN:
+            node = node_id(public_key).hex()
+            _log.error("node %s cannot show that its ledger continues its first %d entries", node[:8], old)
+            self.note("LEDGER_UNPROVEN", {"node": node, "size": old, "checkpoint": checkpoint.hex()})
+        return found
+
+    def wanted(self) -> list[Wanted]:
+        """Return the proofs that other nodes owe."""
+        return self._witnessed.wanted()
+
+    def _judge(
+        self, public_key: bytes, checkpoint: bytes, judge: Callable[[Checkpoint], Finding]
+    ) -> Finding | None:
         try:
             told = decode(checkpoint)
         except DecodeError:
             return None
         node = node_id(public_key)
         before = self._witnessed.record(node)
-        finding = self._witnessed.hear(public_key, told, now)
+        finding = judge(told)
         after = self._witnessed.record(node)
         if after is not None and after.fork is not None and (before is None or before.fork is None):
             _log.error("node %s signed two ledgers of %d entries", node.hex()[:8], told.size)

@@ -1,6 +1,7 @@
-"""A key of 32 bytes in a file that only its owner can read. Standard library only.
+"""Secrets in files that only their owner can read. Standard library only.
 
-Two keys are kept this way: the node's identity (`identityfile`) and the mesh key (`admission`).
+Two keys of 32 bytes are kept this way, the node's identity (`identityfile`) and the mesh key (`admission`),
+and the password of an etcd.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import stat
 from pathlib import Path
 
 KEY_BYTES = 32
+_LONGEST = 1024
 
 
 class KeyFileError(Exception):
-    """A file cannot be used as a key; the text says why and what to do."""
+    """A file cannot be used as a secret; the text says why and what to do."""
 
 
 def read_key(path: Path) -> bytes:
@@ -22,6 +24,22 @@ def read_key(path: Path) -> bytes:
     Raises `FileNotFoundError` if there is no such file, and `KeyFileError` for a symbolic link or anything
     else that is no file, for one that others may read or write, and for another length.
     """
+    data = _read(path, KEY_BYTES + 1)
+    if len(data) != KEY_BYTES:
+        found = f"more than {KEY_BYTES}" if len(data) > KEY_BYTES else len(data)
+        raise KeyFileError(f"{path} is damaged ({found} bytes, not {KEY_BYTES}); restore it or move it away")
+    return data
+
+
+def read_password(path: Path) -> str:
+    """Return the first line of `path`; raises as `read_key` does."""
+    lines = _read(path, _LONGEST + 1).decode(errors="replace").splitlines()
+    if not lines or not lines[0] or len(lines[0]) > _LONGEST:
+        raise KeyFileError(f"{path} has no password in its first line, of at most {_LONGEST} characters")
+    return lines[0]
+
+
+def _read(path: Path, most: int) -> bytes:
     try:
         # A pipe would make the open wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -37,13 +55,9 @@ def read_key(path: Path) -> bytes:
             raise KeyFileError(f"{path} is no file; name the file that holds the key")
         if mode & 0o077:
             raise KeyFileError(f"{path} is readable by others; restrict it with: chmod 600 {path}")
-        data = os.read(descriptor, KEY_BYTES + 1)
+        return os.read(descriptor, most)
     finally:
         os.close(descriptor)
-    if len(data) != KEY_BYTES:
-        found = f"more than {KEY_BYTES}" if len(data) > KEY_BYTES else len(data)
-        raise KeyFileError(f"{path} is damaged ({found} bytes, not {KEY_BYTES}); restore it or move it away")
-    return data
 
 
 def create_key(path: Path, key: bytes) -> None:

@@ -19,6 +19,8 @@ class LeaseDesk:
     def __init__(self, node: Node, clock: Callable[[], float]) -> None:
         self._node = node
         self._clock = clock
+        self.acted: Callable[[], None] | None = None
+        """Called after an application had something done: there is something to send, and to tell."""
 
     def allocate(self, resource: str, amount: int, seconds: int) -> dict[str, Any]:
         """Claim some of a resource; returns the claim as it stands. Raises `LeaseRefused`."""
@@ -26,13 +28,16 @@ class LeaseDesk:
         if kind is None:
             raise LeaseRefused(f"resource must be one of {', '.join(LABELS)}, not {resource[:64]!r}")
         now = self._clock()
-        return self._one(self._node.leases.allocate(kind, amount, seconds, now), now)
+        lease_id = self._node.leases.allocate(kind, amount, seconds, now)
+        self._act()
+        return self._one(lease_id, now)
 
     def renew(self, lease: str, seconds: int) -> dict[str, Any]:
         """Ask for another term, from now. Raises `LeaseRefused`."""
         now = self._clock()
         lease_id = self._find(lease, now)
         self._node.leases.renew(lease_id, seconds, now)
+        self._act()
         return self._one(lease_id, now)
 
     def release(self, lease: str) -> dict[str, Any]:
@@ -40,6 +45,7 @@ class LeaseDesk:
         now = self._clock()
         lease_id = self._find(lease, now)
         self._node.leases.release(lease_id, now)
+        self._act()
         return self._one(lease_id, now)
 
     def look(self, lease: str) -> dict[str, Any]:
@@ -56,7 +62,7 @@ class LeaseDesk:
                 {"resource": kind.label, "capacity": leases.capacity(kind), "taken": leases.taken(kind)}
                 for kind in leases.kinds
             ],
-            "held": [_row(view, names) for view in leases.claims(now)],
+            "held": [_row(view, self._node.id, names) for view in leases.claims(now)],
             "granted": [
                 {
                     "id": lease.id.hex(),
@@ -71,11 +77,15 @@ class LeaseDesk:
             ],
         }
 
+    def _act(self) -> None:
+        if self.acted is not None:
+            self.acted()
+
     def _one(self, lease_id: bytes, now: float) -> dict[str, Any]:
         view = self._node.leases.claim(lease_id, now)
         if view is None:
             raise LeaseRefused("the lease has ended")
-        return _row(view, self._names(now))
+        return _row(view, self._node.id, self._names(now))
 
     def _find(self, lease: str, now: float) -> bytes:
         """Return the id that begins with the digits `lease`."""
@@ -93,16 +103,18 @@ class LeaseDesk:
         return {**names, self._node.id: self._node.settings.name}
 
 
-def _row(view: ClaimView, names: dict[bytes, str]) -> dict[str, Any]:
+def _row(view: ClaimView, own: bytes, names: dict[bytes, str]) -> dict[str, Any]:
     return {
         "id": view.id.hex(),
         "state": view.state,
         "resource": view.kind.label,
         "amount": view.amount,
         "provider": None if view.provider is None else view.provider.hex(),
+        "here": view.provider == own,
         "name": "" if view.provider is None else names.get(view.provider, ""),
         "seconds_left": view.seconds_left,
         "renewing": view.renewing,
         "price": view.price,
+        "payment": None if view.payment is None else view.payment.hex(),
         "reason": view.reason,
     }

@@ -18,7 +18,7 @@ from shivya_daemon.core.signals.frame import (
 from shivya_daemon.core.signals.settings import SignalSettings
 from shivya_daemon.core.signals.signals import SignalRefused
 from shivya_daemon.guard.sight import MAX_INJECTED, MAX_WEIGHT
-from shivya_daemon.lease_verbs import Allocations, LeaseVerbs
+from shivya_daemon.lease_verbs import Allocations, LeaseVerbs, Watcher
 from shivya_daemon.line import CommandError, Fields
 from shivya_daemon.spirit_verbs import SpiritVerbs, Summons
 
@@ -56,6 +56,10 @@ class Operations(Protocol):
         """Run a drill of the guard; raises `ValueError`."""
         ...
 
+    def credits(self) -> Reply:
+        """Return how the node stands with the ledger of credits."""
+        ...
+
     @property
     def leases(self) -> Allocations:
         """Where applications lease resources."""
@@ -72,14 +76,16 @@ class MeshVerbs:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
-        self.actions: Mapping[str, Callable[[Fields, object], Reply]] = {
+        self.leases = LeaseVerbs(lambda: operations.leases)
+        self.actions: Mapping[str, Callable[[Fields, Watcher], Reply]] = {
             "DRAIN": self._drain,
             "SIGNALS": self._signals,
             "SIGNAL": self._signal,
             "FACTS": self._facts,
             "INJECT": self._inject,
-            **LeaseVerbs(lambda: operations.leases).actions,
             **SpiritVerbs(lambda: operations.spirits).actions,
+            "CREDITS": self._credits,
+            **self.leases.actions,
         }
 
     def _drain(self, fields: Fields, _: object) -> Reply:
@@ -94,6 +100,10 @@ class MeshVerbs:
     def _facts(self, fields: Fields, _: object) -> Reply:
         fields.finish()
         return self._operations.facts()
+
+    def _credits(self, fields: Fields, _: object) -> Reply:
+        fields.finish()
+        return self._operations.credits()
 
     def _inject(self, fields: Fields, _: object) -> Reply:
         anomalies = fields.number("anomalies", 0.0, 0.0, MAX_INJECTED)

@@ -43,6 +43,14 @@ class Drilled(Protocol):
         ...
 
 
+class Reporting(Protocol):
+    """What can say how it stands."""
+
+    def report(self) -> dict[str, Any]:
+        """Return that as a JSON object."""
+        ...
+
+
 class NodeOperations:
     """Implements `mesh_verbs.Operations`; `look` wants to be called once a second."""
 
@@ -69,6 +77,7 @@ class NodeOperations:
         self.leases = LeaseDesk(node, clock)
         self.guard: Drilled | None = None
         self.spirits: Summons | None = None
+        self.treasury: Reporting | None = None
         self._drain: tuple[float, float] | None = None
         """When the drain began, and when it ends at the latest."""
 
@@ -151,6 +160,10 @@ class NodeOperations:
         peer = None if peer == self._node.id else peer
         self.guard.inject(anomalies, weight, peer)
         return {"drill": True, "anomalies": anomalies, "peer": None if peer is None else peer.hex()}
+
+    def credits(self) -> dict[str, Any]:
+        """Return how this node stands with the ledger of credits."""
+        return {"on": False} if self.treasury is None else {"on": True, **self.treasury.report()}
 
     # Facts
 

@@ -162,6 +162,17 @@ def place(
     return best
 
 
+def leased(table: Table, provider: str, elapsed: float = 0.0) -> int | None:
+    """Index of the neighbour that lends what a job uses, by its id; None if it takes no jobs."""
+    limit = table.stale_after - elapsed
+    live = (
+        index
+        for index, neighbour in enumerate(table.neighbours)
+        if neighbour.id == provider and neighbour.age <= limit and neighbour.service_rate > 0.0
+    )
+    return next(live, None)
+
+
 def own_potential(
     table: Table,
     queue: int,

@@ -103,6 +103,46 @@ _MOST = {"cores": 2**32 - 1, "iops": 2**32 - 1}
 
 
 @dataclass(frozen=True)
+class CreditSettings:
+    """Where the ledger of credits is; nowhere unless it is said, and then nothing is paid."""
+
+    ledger: Path | None = None
+    """File that this daemon alone writes: it is the witness."""
+    etcd: tuple[str, ...] = ()
+    """Members of the etcd that has the ledger; any number of daemons."""
+    etcd_ca: Path | None = None
+    """Certificates, in PEM, that those of its members are checked by; none: those of the system."""
+    etcd_cert: Path | None = None
+    """Certificate of this client, in PEM, where etcd asks for one."""
+    etcd_key: Path | None = None
+    """Its key; none: in the same file."""
+    etcd_user: str | None = None
+    etcd_password_file: Path | None = None
+    """The password of that user, the first line; readable by its owner alone."""
+    epoch_limit: int = 1_000_000
+    """10^-6 credit that this node pays its helpers per ten seconds at most; 0: nothing."""
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a ledger."""
+        return self.ledger is not None or bool(self.etcd)
+
+    def check(self) -> None:
+        """Raise `SettingsError` for what names no ledger."""
+        if self.ledger is not None and self.etcd:
+            raise SettingsError("credits.ledger and credits.etcd are two ledgers; leave out one or the other")
+        if (self.etcd_user is None) != (self.etcd_password_file is None):
+            raise SettingsError("credits.etcd_user and credits.etcd_password_file go together; give both")
+        if self.epoch_limit < 0:
+            raise SettingsError(f"credits.epoch_limit must not be negative, not {self.epoch_limit}")
+        for url in self.etcd:
+            if not url.startswith(("http://", "https://")):
+                raise SettingsError(
+                    f"credits.etcd must be a list of URLs such as http://10.0.0.7:2379, not {url[:64]!r}"
+                )
+
+
+@dataclass(frozen=True)
 class QuotaSettings:
     """What a node lends to itself and others; nothing unless it is said."""
 
@@ -216,10 +256,12 @@ class DaemonSettings:
 
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     spirits: SpiritSettings = field(default_factory=SpiritSettings)
+    credits: CreditSettings = field(default_factory=CreditSettings)
 
     def __post_init__(self) -> None:
         self.quota.check()
         self.spirits.check()
+        self.credits.check()
         for key in ("port", "visualize", "metrics"):
             if not 0 <= (getattr(self, key) or 0) <= 65535:
                 raise SettingsError(f"{key} must be between 0 and 65535, not {getattr(self, key)}")

@@ -175,6 +175,8 @@ class Snapshot:
     """`quota` of what is lent, `held` by this node, `granted` to others and itself."""
     spirit: Mapping[str, object] | None = None
     """The organism that lives here, as docs/spirits.md has it; None: none does."""
+    credits: Mapping[str, object] | None = None
+    """How this node stands with the ledger of credits; None: it has none."""
     draining: bool = False
     """Whether it takes no new work and is about to stop."""
     status: tuple[str, ...] = ()

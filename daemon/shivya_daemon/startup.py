@@ -52,7 +52,7 @@ def make_node(
             name=name,
             wire="open" if settings.open_wire else "secure",
             heartbeat_interval=settings.law.tick_interval,
-            leases=lending(settings.quota),
+            leases=lending(settings.quota, settings.credits.on),
             # The open wire keeps the fixed pace that its other implementations have.
             heartbeat_silence=None if settings.open_wire else min(_SILENCE, settings.law.stale_after / 3),
         ),
@@ -64,14 +64,15 @@ def make_node(
     )
 
 
-def lending(settings: QuotaSettings) -> LeaseSettings:
-    """Return what a node lends."""
+def lending(settings: QuotaSettings, credits: bool = False) -> LeaseSettings:
+    """Return what a node lends, and whether there is a ledger to pay by."""
     quota = {kind: getattr(settings, label) for label, kind in LABELS.items()}
     return LeaseSettings(
         {kind: amount for kind, amount in quota.items() if amount},
         ttl=settings.lease_ttl,
         confirm=min(LeaseSettings.confirm, settings.lease_ttl),
         max_latency=settings.max_latency,
+        credits=credits,
     )
 
 

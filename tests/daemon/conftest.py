@@ -28,12 +28,15 @@ class Allocations:
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
+        self.row: dict[str, Any] = {}
+        """What there is to see of a lease."""
+        self.forgotten = False
 
     def allocate(self, resource: str, amount: int, seconds: int) -> dict[str, Any]:
         if resource != "millicores":
             raise LeaseRefused("by design")
         self.asked.append((resource, amount, seconds))
-        return {"id": "ab" * 16, "state": "held"}
+        return {"id": "ab" * 16, "state": "held", **self.row}
 
     def renew(self, lease: str, seconds: int) -> dict[str, Any]:
         self.asked.append((lease, seconds))
@@ -44,7 +47,9 @@ class Allocations:
         return {"id": lease}
 
     def look(self, lease: str) -> dict[str, Any]:
-        return {"id": lease}
+        if self.forgotten:
+            raise LeaseRefused("by design")
+        return {"id": lease, **self.row}
 
     def report(self) -> dict[str, Any]:
         return {"held": []}
@@ -76,6 +81,9 @@ class Operations:
 
     def facts(self) -> dict[str, Any]:
         return {"wire": "secure"}
+
+    def credits(self) -> dict[str, Any]:
+        return {"on": False}
 
     def inject(self, anomalies: float, weight: float | None, peer: bytes | None) -> dict[str, Any]:
         if weight == 10.0:

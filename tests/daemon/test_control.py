@@ -118,6 +118,20 @@ async def test_a_watcher_gets_the_table_at_once_and_on_every_change(tmp_path: Pa
             assert (table["neighbours"][0]["out"], table["neighbours"][0]["seen"]) == (2, 0)
 
 
+async def test_who_watches_a_lease_is_told_and_let_go_when_it_is_over(tmp_path: Path, desk: Any) -> None:
+    path, leases = tmp_path / "node.sock", desk.operations.leases
+    leases.row = {"state": "held"}
+    async with serving(path, desk) as server, talking(path) as client:
+        assert (await client.ask("LEASES lease=abcd watch=1"))["lease"]["state"] == "held"
+        await client.stream.send_eof()
+        server.notify()  # nothing has changed, and nothing is said
+        leases.row = {"state": "over", "reason": "silent"}
+        server.notify()
+        assert (await client.line())["lease"]["reason"] == "silent"
+        with pytest.raises(anyio.EndOfStream):
+            await client.stream.receive()
+
+
 async def test_a_watcher_that_does_not_read_gets_the_latest_table_and_delays_nobody(
     tmp_path: Path, desk: Any
 ) -> None:

@@ -50,6 +50,7 @@ def test_signals_go_out_as_they_were_said(desk: Any, line: str, sent: tuple[Any,
         ("DRAIN wait=1 now=1", "no field 'now'"),
         ("SIGNALS x=1", "no field 'x'"),
         ("FACTS x=1", "no field 'x'"),
+        ("CREDITS x=1", "no field 'x'"),
     ],
 )
 def test_a_bad_line_sends_nothing_and_says_why(desk: Any, line: str, says: str) -> None:
@@ -60,6 +61,10 @@ def test_a_bad_line_sends_nothing_and_says_why(desk: Any, line: str, says: str) 
 def test_a_signal_that_has_to_rest_is_refused_with_the_time(desk: Any) -> None:
     assert ask(desk, "SIGNAL kind=action type=fire") == {"id": "01" * 16}
     assert "can again in" in ask(desk, "SIGNAL kind=action type=fire")["error"]
+
+
+def test_credits_say_how_the_node_stands(desk: Any) -> None:
+    assert ask(desk, "CREDITS") == {"on": False}
 
 
 def test_drain_has_a_default_wait(desk: Any) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shivya
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from shivya import leasing
 from shivya.client import Client, Load, Peer
 
 from shivya_daemon import placement
@@ -137,6 +139,24 @@ def test_jobs_go_where_they_wait_least_and_are_counted(bench: Bench) -> None:
     until(lambda: bench.view().arrived == 3)
     view = bench.view()
     assert (view.address, view.sent, view.queue) == ("127.0.0.1:7009", {B: 2}, 5)
+
+
+def test_a_job_that_uses_a_lease_goes_to_the_node_that_lends_it(bench: Bench, tmp_path: Path) -> None:
+    row = {"id": "ab" * 16, "resource": "millicores", "amount": 5, "name": "c", "price": 0}
+    bench.client.report(queue=0)
+    there = leasing.Lease(tmp_path / "s", {**row, "provider": C.hex(), "here": False}, 60)
+    here = leasing.Lease(tmp_path / "s", {**row, "provider": "aa" * 20, "here": True}, 60)
+    gone = leasing.Lease(tmp_path / "s", {**row, "provider": "ff" * 20, "here": False}, 60)
+    peer = bench.client.route(lease=there)
+    assert peer is not None and peer.id == C.hex(), "the dearer neighbour"
+    assert bench.client.route(lease=here) is None
+    with pytest.raises(shivya.LeaseRefused, match="takes no jobs of service resize"):
+        bench.client.route(lease=gone)
+    there.lost.set()
+    with pytest.raises(shivya.LeaseRefused, match="the lease is over"):
+        bench.client.route(lease=there)
+    bench.client.report(queue=1)
+    until(lambda: (bench.view().sent, bench.view().queue) == ({C: 1}, 1))
 
 
 def test_a_job_born_earlier_than_those_that_wait_has_less_to_wait_for(bench: Bench) -> None:

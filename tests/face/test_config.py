@@ -9,6 +9,7 @@ from shivya import config
 from shivya_daemon.settings import (
     CAPABILITY_KEYS,
     CapabilitySettings,
+    CreditSettings,
     DaemonSettings,
     LawSettings,
     QuotaSettings,
@@ -103,9 +104,11 @@ def test_tui_default_gives_way_to_any_source(tmp_path, text, value):
 
 
 def test_every_setting_can_be_given():
-    settings = {f.name for f in fields(DaemonSettings)} - {"law", "capabilities", "seeks", "quota", "spirits"}
+    tables = {"law", "capabilities", "seeks", "quota", "spirits", "credits"}
+    settings = {f.name for f in fields(DaemonSettings)} - tables
     settings |= {f"law.{f.name}" for f in fields(LawSettings)}
     settings |= {f"quota.{f.name}" for f in fields(QuotaSettings)}
+    settings |= {f"credits.{f.name}" for f in fields(CreditSettings)}
     settings |= {f"spirits.{f.name}" for f in fields(SpiritSettings)}
     assert set(CAPABILITY_KEYS.values()) == {f.name for f in fields(CapabilitySettings)}
     for table in ("capabilities", "capabilities.seeks"):

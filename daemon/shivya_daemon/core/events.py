@@ -6,11 +6,17 @@ from dataclasses import dataclass
 
 from shivya_daemon.core.frames import GradientDiff, ThermodynamicPush
 from shivya_daemon.core.leases.events import (
+    LeaseDenied,
     LeaseEnded,
     LeaseEvent,
     LeaseGranted,
     LeaseObtained,
     LeaseOver,
+    LeaseRenewed,
+    PaymentClaimed,
+    PaymentDue,
+    PaymentEvent,
+    SettlementDue,
 )
 from shivya_daemon.core.links.events import Linked, LinkEvent, Unlinked
 from shivya_daemon.core.signals.events import QuorumReached, SignalEvent, SignalReceived, Undeliverable
@@ -18,18 +24,25 @@ from shivya_daemon.core.signals.events import QuorumReached, SignalEvent, Signal
 __all__ = [
     "Event",
     "HeartbeatReceived",
+    "HistoryShown",
+    "HistoryWanted",
     "IncarnationAdopted",
+    "LeaseDenied",
     "LeaseEnded",
     "LeaseGranted",
     "LeaseObtained",
     "LeaseOver",
+    "LeaseRenewed",
     "LedgerHeadTold",
     "Linked",
     "ObservationReceived",
+    "PaymentClaimed",
+    "PaymentDue",
     "PeerJoined",
     "PeerLeft",
     "PeerRestarted",
     "QuorumReached",
+    "SettlementDue",
     "SignalReceived",
     "SpiritTold",
     "Undeliverable",
@@ -95,6 +108,25 @@ class SpiritTold:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryWanted:
+    """A node asks this one to show that its audit ledger continues its first `old` entries."""
+
+    id: bytes
+    old: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryShown:
+    """A node shows that its ledger continues its first `old` entries; checkpoint and path are unchecked."""
+
+    id: bytes
+    public_key: bytes
+    old: int
+    checkpoint: bytes
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class IncarnationAdopted:
     """A peer remembers a later life of this node than its own clock gave; this one goes beyond it."""
 
@@ -110,7 +142,10 @@ Event = (
     | IncarnationAdopted
     | LedgerHeadTold
     | SpiritTold
+    | HistoryWanted
+    | HistoryShown
     | LinkEvent
     | SignalEvent
     | LeaseEvent
+    | PaymentEvent
 )

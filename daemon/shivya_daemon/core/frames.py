@@ -25,6 +25,7 @@ __all__ = [
     "ANNOUNCE",
     "GOSSIP",
     "HEADER_BYTES",
+    "HISTORY",
     "LEASE",
     "LINK",
     "MAGIC",
@@ -159,13 +160,14 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Layered:
-    """0x11 GOSSIP, 0x12 ANNOUNCE, 0x13 LINK, 0x14 SIGNAL, 0x16 TOKEN, 0x17 LEASE: each for its layer."""
+    """GOSSIP, ANNOUNCE, LINK, SIGNAL, TOKEN, LEASE or HISTORY (`LAYERED`): each for its layer."""
 
     code: int
     body: bytes
 
 
-GOSSIP, ANNOUNCE, LINK, SIGNAL, TOKEN, LEASE = LAYERED = (0x11, 0x12, 0x13, 0x14, 0x16, 0x17)
+LAYERED = (0x11, 0x12, 0x13, 0x14, 0x16, 0x17, 0x18)
+GOSSIP, ANNOUNCE, LINK, SIGNAL, TOKEN, LEASE, HISTORY = LAYERED
 
 Payload = (
     Ping

@@ -6,10 +6,17 @@ from shivya_daemon.core.beacon import decode_beacon
 from shivya_daemon.core.dht import token_frames
 from shivya_daemon.core.dht.requests import Message
 from shivya_daemon.core.errors import DecodeError
-from shivya_daemon.core.events import HeartbeatReceived, ObservationReceived, PeerRestarted
+from shivya_daemon.core.events import (
+    HeartbeatReceived,
+    HistoryShown,
+    HistoryWanted,
+    ObservationReceived,
+    PeerRestarted,
+)
 from shivya_daemon.core.frames import (
     ANNOUNCE,
     GOSSIP,
+    HISTORY,
     LEASE,
     LINK,
     SIGNAL,
@@ -26,11 +33,15 @@ from shivya_daemon.core.frames import (
 from shivya_daemon.core.gossip import announcement
 from shivya_daemon.core.gossip import frames as gossip_frames
 from shivya_daemon.core.heartbeat import Heartbeat
+from shivya_daemon.core.history import Want
+from shivya_daemon.core.history import decode_payload as decode_history
+from shivya_daemon.core.limits import KeyedLimit
 from shivya_daemon.core.members import Member
 from shivya_daemon.core.signals import frame as signal_frame
 from shivya_daemon.core.stack import Stack, as_payload
 from shivya_daemon.core.wire import Inbound
 
+_HISTORY_RATE = 1 / 30  # per second and node: a proof takes reading a whole ledger
 _MAX_OBSERVED = 1e9  # magnitude of a number in 0x03 or 0x04 beyond which it is noise
 
 
@@ -39,6 +50,7 @@ class Inbox:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._histories = KeyedLimit(_HISTORY_RATE, 4.0, 1024)
 
     def deliver(self, inbound: Inbound, now: float) -> str | None:
         """Hand a frame to its layer, and send what that answers."""
@@ -98,10 +110,26 @@ class Inbox:
             return stack.signals.receive(member.id, signal_frame.decode_payload(body), now)
         if code == LEASE:
             return stack.leases.receive(member.id, body, now)
+        if code == HISTORY:
+            return self._history(member, body, now)
         if code == ANNOUNCE:
             return stack.gossip.meet(member.id, announcement.decode_payload(body), now)
         assert code == TOKEN
         return self._look_up(inbound, token_frames.decode_payload(body), now)
+
+    def _history(self, member: Member, body: bytes, now: float) -> str | None:
+        stack, frame = self._stack, decode_history(body)
+        if not self._histories.allow(member.id, now):
+            return "rate_limited"
+        if isinstance(frame, Want):
+            stack.outbox.emit(HistoryWanted(member.id, frame.old))
+            return None
+        state = stack.gossip.state(member.id)
+        if state is None:
+            return "unannounced"
+        key = state.announcement.public_key
+        stack.outbox.emit(HistoryShown(member.id, key, frame.old, frame.checkpoint, frame.path))
+        return None
 
     def _look_up(self, inbound: Inbound, payload: Message, now: float) -> str | None:
         stack = self._stack

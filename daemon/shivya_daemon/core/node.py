@@ -19,11 +19,13 @@ from shivya_daemon.core.anomalies import Anomalies
 from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.dht.operation import Operation
 from shivya_daemon.core.events import Event
-from shivya_daemon.core.frames import GOSSIP, LEASE, LINK, Frame, Leave, Peer, encode
+from shivya_daemon.core.frames import GOSSIP, HISTORY, LEASE, LINK, Frame, Leave, Peer, encode
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.gossip.frames import encode_payload
 from shivya_daemon.core.gossip.resources import Reading, Resource, Resources, encode_resources
 from shivya_daemon.core.gossip.state import Key
+from shivya_daemon.core.history import Shown, Want
+from shivya_daemon.core.history import encode_payload as encode_history
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.inbox import Inbox
 from shivya_daemon.core.leases.leases import Leases
@@ -197,6 +199,7 @@ class Node:
         stack.leases.close(now)
         for node, body in stack.leases.outgoing():
             stack.send_layer(node, LEASE, body, now)
+        self._news.spread(now)
         goodbye = encode(Frame(self.id, Leave(stack.incarnation)))
         peers = [member.id for member in stack.members.all()]
         for node, exchange in stack.gossip.leave(now, peers):
@@ -258,6 +261,16 @@ class Node:
     def tell_spirit(self, value: bytes) -> None:
         """Tell the fleet what this node knows of the spirit on the mesh; raises `EncodeError`."""
         self._stack.gossip.publish(Key.SPIRIT, value)
+
+    def ask_history(self, node: bytes, old: int, now: float) -> None:
+        """Ask a member to show that its audit ledger continues its first `old` entries."""
+        self._stack.send_layer(node, HISTORY, encode_history(Want(old)), now)
+
+    def show_history(
+        self, node: bytes, old: int, checkpoint: bytes, path: tuple[bytes, ...], now: float
+    ) -> None:
+        """Show a member that this node's does; raises `EncodeError`."""
+        self._stack.send_layer(node, HISTORY, encode_history(Shown(old, checkpoint, path)), now)
 
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""
@@ -327,6 +340,13 @@ class Node:
             return self._stack.profile
         state = self._stack.gossip.state(node)
         return None if state is None else state.announcement.profile
+
+    def public_key(self, node: bytes) -> bytes | None:
+        """Return the key that a known node signs with, this one's own among them."""
+        if node == self.id:
+            return self.identity.public_key
+        state = self._stack.gossip.state(node)
+        return None if state is None else state.announcement.public_key
 
     def resource_readings(self, resource: Resource, now: float) -> dict[bytes, Reading]:
         """Return what is known of a resource, by node; this node's own is the first."""

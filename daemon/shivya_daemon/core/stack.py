@@ -25,6 +25,7 @@ from shivya_daemon.core.leases.kinds import Kind
 from shivya_daemon.core.leases.leases import Leases
 from shivya_daemon.core.leases.search import Offer, rank
 from shivya_daemon.core.links.keeper import Links
+from shivya_daemon.core.members import Member
 from shivya_daemon.core.open_wire import OpenWire
 from shivya_daemon.core.outbox import Gate, Outbox
 from shivya_daemon.core.peering import Peering, Whereabouts
@@ -217,10 +218,20 @@ class Stack:
         offers = []
         for member in self.members.all():
             reading = self.gradient.reading(member.id, kind.resource, hops, now)
-            if reading is not None and not member.full and not self.links.blocks(member.id):
+            if reading is not None and self._takes_work(member, now):
                 offers.append(Offer(member.id, reading, member.rtt))
         mean = self.gradient.average(kind.resource)
         return rank(offers, kind, amount, left, mean, self.settings.leases)
+
+    def _takes_work(self, member: Member, now: float) -> bool:
+        """Return whether placement would send work to a member, or could if it were a link neighbour.
+
+        What gets none for its silence or an open breaker is not asked for a lease either.
+        """
+        node = member.id
+        if member.full or self.links.blocks(node):
+            return False
+        return node not in self.links.established or self.links.carries(node, now)
 
     def _next_hop(self, target: bytes) -> bytes | None:
         """Return the way to `target`: a link neighbour that lists it, or itself if it is up."""

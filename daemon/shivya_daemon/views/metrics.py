@@ -195,6 +195,15 @@ def _planes(s: Snapshot) -> Iterator[Metric]:
     if s.ledger is not None:
         yield _gauge("shivya_ledger_entries", "Entries of the audit ledger", _number(s.ledger.get("length")))
 
+    if s.credits is not None:
+        balance = _number(s.credits.get("balance"))
+        yield _gauge(
+            "shivya_credits_balance_ucredits", "Balance of this node, in 10^-6 credit", balance, "ucredits"
+        )
+        yield _counters(
+            "shivya_credits_jobs", "Jobs on the ledger", _numbers(s.credits.get("counters")), "kind"
+        )
+
 
 def _servers(page: PageCounts | None, refused: int) -> Iterator[Metric]:
     turned_away = {"metrics": refused}

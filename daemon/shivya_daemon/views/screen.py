@@ -14,7 +14,7 @@ from shivya_daemon.views.lines import DIM, Cell, beside, fit, line, share, table
 from shivya_daemon.views.looking import PAGES, View
 from shivya_daemon.views.panels import Rows, figure
 from shivya_daemon.views.strokes import BLOCKS, Glyphs, chart, strip
-from shivya_daemon.views.words import duration, health, number, plain
+from shivya_daemon.views.words import credit, duration, health, number, plain
 
 WIDE, HIGH = 132, 36
 """From this size on the screen is full: panels stand side by side."""
@@ -122,6 +122,8 @@ def _header(
         if name in s.host:
             second += [(f"  {name} ", DIM), f"{s.host[name]:.0%}"]
     second += panels.spirit(s)
+    if s.credits is not None:
+        second += [("  credits ", DIM), credit(s.credits.get("balance")) if s.credits.get("open") else "-"]
     lines = [line(*parts), line(*second)]
     if not full:
         energy = number(s.collective_free_energy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -63,3 +63,22 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def credit(units: object) -> str:
+    """Return an amount in 10^-6 credit as credits."""
+    if not isinstance(units, int):
+        return "-"
+    return f"{units // 1_000_000}.{units % 1_000_000:06}".rstrip("0").rstrip(".")
+
+
+def purse(credits: Mapping[str, object]) -> str:
+    """Return how a node stands with the ledger of credits, in a line."""
+    if credits.get("age_seconds") is None:
+        return "the ledger has not answered yet"
+    if not credits.get("open"):
+        return "this node has no account; have one opened with 'shivya credits open'"
+    words = f"{credit(credits.get('balance'))}, of that {credit(credits.get('available'))} to spend"
+    if credits.get("pending_credits"):
+        words += f", {credit(credits.get('pending_credits'))} reserved for it"
+    return words + (", ledger out of reach" if credits.get("trouble") else "")

@@ -28,11 +28,11 @@ from shivya_daemon.core.leases.kinds import Kind
 ID = bytes(range(16))
 SAMPLES: list[LeaseFrame] = [
     Ask(ID, Kind.MILLICORES, 2000, 60),
-    Grant(ID, 6.0, 2.0, 33_334),
+    Grant(ID, 6.0, 2.0, 1600, True),
     Refuse(ID, Refusal.FULL),
-    Keep(ID, Kind.PERSISTENT_MB, 2**40, 3, 59, 0xFFFFFFFF),
+    Keep(ID, Kind.PERSISTENT_MB, 2**40, 3, 59, 0xFFFFFFFF, 7, bytes(range(16))),
     Kept(ID, 7, 3, 6.0, 0),
-    Release(ID),
+    Release(ID, bytes(range(16))),
     Ended(ID, Ending.DRAINING),
 ]
 
@@ -52,7 +52,7 @@ def test_the_bytes_are_those_of_the_protocol_page() -> None:
     assert TYPE == LEASE == 0x17
     body = encode_payload(Ask(ID, Kind.MILLICORES, 2000, 60))
     assert body.hex() == "01" + ID.hex() + "01" + "00000000000007d0" + "0000003c"
-    assert encode_payload(Release(ID)).hex() == "06" + ID.hex()
+    assert encode_payload(Release(ID)).hex() == "06" + ID.hex() + "00" * 16
     data = frames.encode(Frame(bytes(20), Layered(LEASE, body)))
     assert frames.decode(data).payload == Layered(LEASE, body)
 
@@ -67,8 +67,9 @@ def test_the_bytes_are_those_of_the_protocol_page() -> None:
         (b"\x01" + ID + b"\x01" + (128_001).to_bytes(8) + b"\0\0\0\x01", "out_of_range"),
         (b"\x01" + ID + b"\x01" + (1).to_bytes(8) + bytes(4), "out_of_range"),
         (b"\x03" + ID + b"\x00", "out_of_range"),
-        (b"\x07" + ID + b"\x07", "out_of_range"),
-        (b"\x02" + ID + bytes(4) + b"\0\0\x07\xd0" + bytes(8), "out_of_range"),
+        (b"\x07" + ID + b"\x08", "out_of_range"),
+        (b"\x02" + ID + bytes(4) + b"\0\0\x07\xd0" + bytes(9), "out_of_range"),
+        (b"\x02" + ID + b"\0\0\x07\xd0" * 2 + bytes(8) + b"\x02", "out_of_range"),
     ],
 )
 def test_nonsense_is_refused_with_its_reason(body: bytes, reason: str) -> None:

@@ -241,6 +241,18 @@ def test_a_full_node_is_passed_over_and_a_refusal_moves_on() -> None:
     assert view.state == "refused" and "no node near enough" in view.reason, "gossip says so now"
 
 
+def test_a_neighbour_that_gets_no_work_is_not_asked_to_lend() -> None:
+    fleet = Fleet(2)
+    asker, other = fleet.nodes
+    fleet.fill(asker)
+    links = asker._stack.links
+    assert other.id in links.established
+    while links.carries(other.id, fleet.net.clock(asker)):
+        links.failed(other.id, fleet.net.clock(asker))  # until its breaker opens
+    view = fleet.claim(asker, fleet.allocate(asker, 3000))
+    assert view.state == "refused" and "no node near enough" in view.reason
+
+
 def test_a_crowded_node_asks_others_first_and_falls_back_on_itself() -> None:
     fleet = Fleet(2)
     node, other = fleet.nodes

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-from shivya_daemon.core.leases.kinds import Kind, Quota, billable, price
+from shivya_daemon.core.leases.kinds import FREE_PART, Kind, Quota, billable, price
 
 
 class Refusal(IntEnum):
@@ -50,6 +50,8 @@ class Ending(IntEnum):
     """The node that lent it does not know it: it has started again."""
     DRAINING = 6
     """The node that lent it is about to stop."""
+    UNPAID = 7
+    """The ledger does not show the credits that were to be reserved for it."""
 
     @property
     def word(self) -> str:
@@ -75,6 +77,14 @@ class Lease:
     committed: bool = False
     serial: int = 0
     """Of its last renewal."""
+    payment: bytes = b""
+    """The reservation of credits that its present term is paid from; empty while none was seen."""
+    paid: int = 0
+    """What is reserved there, in 10^-6 credit."""
+    taken_up: bool = False
+    """Whether it was lent before a restart, and what pays for it was not seen since."""
+    refused: int = -1
+    """Serial of the last renewal that was not paid for."""
 
     @property
     def price(self) -> int:
@@ -167,7 +177,33 @@ class LeaseBook:
         if refusal is not None:
             return refusal
         paid = billable(self.capacity(kind), self.holds(holder, kind), amount)
-        lease = Lease(lease_id, holder, kind, amount, paid, now, now + seconds, now + hold)
+        return self._book(Lease(lease_id, holder, kind, amount, paid, now, now + seconds, now + hold))
+
+    def take_up(
+        self,
+        holder: bytes,
+        lease_id: bytes,
+        kind: Kind,
+        amount: int,
+        told: int,
+        seconds: float,
+        now: float,
+        hold: float,
+    ) -> Lease | Refusal:
+        """Book again what was lent before: its holder says how much of it is `told` not to be free.
+
+        As no holder has more than its part free, at least that much is not.
+        """
+        refusal = self.refusal(holder, kind, amount)
+        if refusal is not None:
+            return refusal
+        others = (x for x in self._leases.values() if x.holder == holder and x.kind == kind)
+        free = self.capacity(kind) // FREE_PART - sum(x.amount - x.billable for x in others)
+        paid = min(amount, max(told, amount - max(0, free)))
+        return self._book(Lease(lease_id, holder, kind, amount, paid, now, now + seconds, now + hold))
+
+    def _book(self, lease: Lease) -> Lease:
+        holder, lease_id, kind, amount = lease.holder, lease.id, lease.kind, lease.amount
         self._leases[holder, lease_id] = lease
         self._taken[kind] += amount
         self._holders[holder] = self._holders.get(holder, 0) + 1

@@ -13,9 +13,26 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from shivya_daemon.core.leases.book import Ending, Refusal
-from shivya_daemon.core.leases.events import LeaseEvent, LeaseObtained, LeaseOver
-from shivya_daemon.core.leases.frames import Ask, Ended, Grant, Keep, Kept, LeaseFrame, Refuse, Release
-from shivya_daemon.core.leases.kinds import MAX_SECONDS
+from shivya_daemon.core.leases.events import (
+    LeaseEvent,
+    LeaseObtained,
+    LeaseOver,
+    LeaseRenewed,
+    PaymentDue,
+    PaymentEvent,
+)
+from shivya_daemon.core.leases.frames import (
+    NO_PAYMENT,
+    Ask,
+    Ended,
+    Grant,
+    Keep,
+    Kept,
+    LeaseFrame,
+    Refuse,
+    Release,
+)
+from shivya_daemon.core.leases.kinds import MAX_SECONDS, price
 from shivya_daemon.core.leases.settings import LeaseSettings
 
 SAFE = 0.95
@@ -31,6 +48,8 @@ class Stage(Enum):
     """How far a claim is."""
 
     ASKING = "asking"
+    PAYING = "paying"
+    """Granted for credits, which the host reserves."""
     CONFIRMING = "confirming"
     """Granted; the other end does not know yet that this one knows."""
     HELD = "held"
@@ -57,6 +76,16 @@ class Claim:
     serial: int = 0
     ttl: float = 0.0
     price: int = 0
+    billable: int = 0
+    """Of the amount, what is not free."""
+    charged: bool = False
+    """Whether that must be paid for."""
+    payment: bytes = NO_PAYMENT
+    """What was reserved last for it."""
+    renewal: tuple[int, float] | None = None
+    """Serial and end of a further term that credits are being reserved for."""
+    trouble: str = ""
+    """Why the last renewal came to nothing."""
     nonces: OrderedDict[int, float] = field(default_factory=OrderedDict)
     tried: list[tuple[bytes, str]] = field(default_factory=list)
     """Who was asked in vain, and what it said."""
@@ -70,13 +99,17 @@ class Claim:
 class _Farewell:
     sent: int
     next_at: float
+    payment: bytes
 
 
 class Borrower:
     """The claims of one node on others. `nonce()` gives 32 unpredictable bits; `emit` takes what happens."""
 
     def __init__(
-        self, settings: LeaseSettings, nonce: Callable[[], int], emit: Callable[[LeaseEvent], None]
+        self,
+        settings: LeaseSettings,
+        nonce: Callable[[], int],
+        emit: Callable[[LeaseEvent | PaymentEvent], None],
     ) -> None:
         self._settings = settings
         self._nonce = nonce
@@ -96,10 +129,39 @@ class Borrower:
 
     def renew(self, claim: Claim, seconds: int, now: float) -> None:
         """Ask for another term of `seconds` from now; one that is shorter holds at once."""
-        claim.serial += 1
-        claim.wanted = now + seconds
-        claim.until = min(claim.until, claim.wanted)
-        claim.next_at = now
+        serial, wanted, claim.trouble = claim.serial + 1, now + seconds, ""
+        claim.until = min(claim.until, wanted)
+        if claim.charged:
+            claim.renewal = serial, wanted
+            self._pay(claim, serial, seconds)
+        else:
+            claim.serial, claim.wanted, claim.next_at = serial, wanted, now
+
+    def paid(
+        self, lease_id: bytes, provider: bytes, serial: int, payment: bytes, ok: bool, why: str, now: float
+    ) -> None:
+        """Take the reservation for a term that the host made, or may have made if it is not `ok`."""
+        claim = self.claims.get(lease_id)
+        first = claim is not None and claim.stage is Stage.PAYING and serial == 0
+        further = claim is not None and claim.renewal is not None and claim.renewal[0] == serial
+        if claim is None or claim.provider != provider or not (first or further):
+            if payment != NO_PAYMENT:  # too late: the one that may void it is told to
+                self._bid_farewell(provider, lease_id, now, payment)
+        elif not first and claim.renewal is not None:
+            if payment != NO_PAYMENT:
+                claim.payment = payment
+            if ok:
+                claim.serial, claim.wanted = claim.renewal
+                claim.next_at = now
+            else:
+                claim.trouble = f"not renewed: {why}"
+            claim.renewal = None
+        elif ok:
+            claim.payment, claim.stage, claim.next_at = payment, Stage.CONFIRMING, now
+        else:
+            claim.tried.append((provider, f"wants credits, and {why}"))
+            self._bid_farewell(provider, lease_id, now, payment)
+            self._next(claim, now)
 
     def release(self, claim: Claim, now: float) -> None:
         """Give back what there is of a claim."""
@@ -156,7 +218,7 @@ class Borrower:
                 continue
             farewell.sent += 1
             farewell.next_at = now + self._settings.retry
-            frames.append((key[0], Release(key[1])))
+            frames.append((key[0], Release(key[1], farewell.payment)))
         return frames
 
     @property
@@ -198,12 +260,27 @@ class Borrower:
     def _granted(self, claim: Claim, grant: Grant, now: float) -> list[Addressed]:
         if claim.stage is not Stage.ASKING or not claim.sent:
             return []  # a copy
-        claim.stage = Stage.CONFIRMING
-        claim.ttl, claim.price = grant.ttl, grant.price
+        ask = claim.ask
+        claim.billable = min(grant.billable, ask.amount)
+        claim.ttl, claim.price = grant.ttl, price(ask.kind, claim.billable, ask.seconds)
+        claim.charged = grant.charged and claim.price > 0
         claim.sure_until = claim.asked_at + SAFE * grant.hold
         claim.until = claim.asked_at + claim.ask.seconds
         claim.nonces.clear()
+        if claim.charged:
+            claim.stage, claim.next_at = Stage.PAYING, _NEVER
+            if self._settings.credits:
+                self._pay(claim, 0, ask.seconds)
+            else:
+                why = "this node has no ledger: see [credits]"
+                self.paid(ask.id, claim.provider, 0, NO_PAYMENT, False, why, now)
+            return []
+        claim.stage = Stage.CONFIRMING
         return self._tend_at_once(claim, now)
+
+    def _pay(self, claim: Claim, serial: int, seconds: int) -> None:
+        amount = price(claim.ask.kind, claim.billable, seconds)
+        self._emit(PaymentDue(claim.ask.id, claim.provider, serial, amount, seconds))
 
     def _tend_at_once(self, claim: Claim, now: float) -> list[Addressed]:
         claim.next_at = now
@@ -217,11 +294,12 @@ class Borrower:
             claim.nonces.popitem(last=False)
         ask, until = claim.ask, claim.until if claim.wanted is None else claim.wanted
         left = min(max(1, math.ceil(until - now)), MAX_SECONDS)
-        return claim.provider, Keep(ask.id, ask.kind, ask.amount, claim.serial, left, nonce)
+        keep = Keep(ask.id, ask.kind, ask.amount, claim.serial, left, nonce, claim.billable, claim.payment)
+        return claim.provider, keep
 
     def _kept(self, claim: Claim, kept: Kept, now: float) -> list[Addressed] | str:
         sent_at = claim.nonces.pop(kept.nonce, None)
-        if sent_at is None or claim.stage is Stage.ASKING:
+        if sent_at is None or claim.stage in (Stage.ASKING, Stage.PAYING):
             return "unsolicited"
         claim.ttl, claim.price = kept.ttl, kept.price
         claim.sure_until = max(claim.sure_until, sent_at + SAFE * kept.ttl)
@@ -229,6 +307,10 @@ class Borrower:
         if claim.wanted is not None:
             if kept.serial >= claim.serial:
                 claim.until, claim.wanted = claim.wanted, None
+                seconds = round(claim.until - now)
+                self._emit(
+                    LeaseRenewed(claim.ask.id, claim.provider, claim.ask.kind, claim.ask.amount, seconds)
+                )
             else:
                 claim.next_at = now + self._settings.retry
         if now >= min(claim.sure_until, claim.until):
@@ -243,6 +325,7 @@ class Borrower:
         """Turn to the next node, the one before having nothing to lend."""
         claim.stage, claim.sent, claim.wanted = Stage.ASKING, 0, None
         claim.sure_until, claim.until = -_NEVER, _NEVER
+        claim.payment, claim.renewal = NO_PAYMENT, None
         claim.nonces.clear()
         if not claim.queue:
             del self.claims[claim.ask.id]
@@ -254,7 +337,7 @@ class Borrower:
     def _lost(self, claim: Claim, ending: Ending, now: float) -> None:
         """Take note that the other end has, or may have, ended a lease."""
         if ending is Ending.SILENT:
-            self._bid_farewell(claim.provider, claim.ask.id, now)
+            self._bid_farewell(claim.provider, claim.ask.id, now, claim.payment)
         if claim.stage is Stage.HELD:
             self._close(claim, ending)
         else:
@@ -263,7 +346,7 @@ class Borrower:
 
     def _end(self, claim: Claim, ending: Ending, now: float) -> None:
         if claim.sent:
-            self._bid_farewell(claim.provider, claim.ask.id, now)
+            self._bid_farewell(claim.provider, claim.ask.id, now, claim.payment)
         self._close(claim, ending)
 
     def _close(self, claim: Claim, ending: Ending) -> None:
@@ -273,8 +356,11 @@ class Borrower:
             ask = claim.ask
             self._emit(LeaseOver(ask.id, claim.provider, ask.kind, ask.amount, ending.word))
 
-    def _bid_farewell(self, node: bytes, lease_id: bytes, now: float) -> None:
-        self._farewells[node, lease_id] = _Farewell(0, now)
+    def _bid_farewell(self, node: bytes, lease_id: bytes, now: float, payment: bytes = NO_PAYMENT) -> None:
+        before = self._farewells.get((node, lease_id))
+        if payment == NO_PAYMENT and before is not None:
+            payment = before.payment
+        self._farewells[node, lease_id] = _Farewell(0, now, payment)
         if len(self._farewells) > self._settings.max_ended:
             self._farewells.popitem(last=False)  # it is free when nothing is heard for a TTL
 

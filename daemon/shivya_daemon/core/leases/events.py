@@ -51,4 +51,63 @@ class LeaseOver:
     reason: str
 
 
-LeaseEvent = LeaseGranted | LeaseEnded | LeaseObtained | LeaseOver
+@dataclass(frozen=True, slots=True)
+class LeaseRenewed:
+    """The node that lends has agreed to another term of `seconds`."""
+
+    id: bytes
+    provider: bytes
+    kind: Kind
+    amount: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseDenied:
+    """Nobody lends what this node asked for."""
+
+    id: bytes
+    kind: Kind
+    amount: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentDue:
+    """This node is to reserve `amount` for a term of `seconds`; the host answers with `Leases.paid`."""
+
+    id: bytes
+    provider: bytes
+    serial: int
+    """0 for the first term, then that of the renewal."""
+    amount: int
+    """10^-6 credit."""
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentClaimed:
+    """A holder says that `amount` is reserved for this node; the host answers with `Leases.verified`."""
+
+    id: bytes
+    holder: bytes
+    serial: int
+    payment: bytes
+    amount: int
+    """10^-6 credit, at least."""
+    seconds: int
+    """From now for which it must be reserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementDue:
+    """This node is to post `amount` of what a holder reserved, and to release the rest; 0: all of it."""
+
+    id: bytes
+    holder: bytes
+    payment: bytes
+    amount: int
+
+
+PaymentEvent = PaymentDue | PaymentClaimed | SettlementDue
+LeaseEvent = LeaseGranted | LeaseEnded | LeaseObtained | LeaseOver | LeaseRenewed | LeaseDenied

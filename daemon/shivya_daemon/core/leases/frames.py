@@ -18,13 +18,15 @@ from shivya_daemon.core.leases.kinds import MAX_SECONDS, Kind
 
 TYPE = 0x17
 ID_BYTES = 16
+NO_PAYMENT = bytes(16)
 MIN_TTL, MAX_TTL = 0.1, 3600.0
 
 _HEAD = struct.Struct(f">B{ID_BYTES}s")
 _ASK = struct.Struct(">BQI")
-_GRANT = struct.Struct(">IIQ")
+_GRANT = struct.Struct(">IIQB")
 _REASON = struct.Struct(">B")
-_KEEP = struct.Struct(">BQIII")
+_KEEP = struct.Struct(">BQIIIQ16s")
+_RELEASE = struct.Struct(">16s")
 _KEPT = struct.Struct(">IIIQ")
 _MILLISECONDS = 1000
 
@@ -56,8 +58,10 @@ class Grant:
     id: bytes
     ttl: float
     hold: float
-    price: int
-    """Of the whole term, in 10^-6 credit."""
+    billable: int
+    """Of the amount, what is not free."""
+    charged: bool = False
+    """Whether that must be paid for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,10 @@ class Keep:
     left: int
     """Seconds left of its term."""
     nonce: int
+    billable: int = 0
+    """What its provider said is not free."""
+    payment: bytes = NO_PAYMENT
+    """The reservation of credits that pays for its term."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,8 @@ class Release:
     """Gives a lease back, or whatever became of a request for it."""
 
     id: bytes
+    payment: bytes = NO_PAYMENT
+    """What was reserved last for it, to be voided if it is not what pays for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +128,24 @@ def encode_payload(frame: LeaseFrame) -> bytes:
         match frame:
             case Ask(kind=kind, amount=amount, seconds=seconds):
                 return _head(_Tag.ASK, frame) + _ASK.pack(kind, amount, seconds)
-            case Grant(ttl=ttl, hold=hold, price=price):
-                return _head(_Tag.GRANT, frame) + _GRANT.pack(_millis(ttl), _millis(hold), price)
+            case Grant(ttl=ttl, hold=hold, billable=billable, charged=charged):
+                return _head(_Tag.GRANT, frame) + _GRANT.pack(_millis(ttl), _millis(hold), billable, charged)
             case Refuse(reason=refusal):
                 return _head(_Tag.REFUSE, frame) + _REASON.pack(refusal)
-            case Keep(kind=kind, amount=amount, serial=serial, left=left, nonce=nonce):
-                return _head(_Tag.KEEP, frame) + _KEEP.pack(kind, amount, serial, left, nonce)
+            case Keep():
+                return _head(_Tag.KEEP, frame) + _KEEP.pack(
+                    frame.kind,
+                    frame.amount,
+                    frame.serial,
+                    frame.left,
+                    frame.nonce,
+                    frame.billable,
+                    _payment(frame.payment),
+                )
             case Kept(nonce=nonce, serial=serial, ttl=ttl, price=price):
                 return _head(_Tag.KEPT, frame) + _KEPT.pack(nonce, serial, _millis(ttl), price)
-            case Release():
-                return _head(_Tag.RELEASE, frame)
+            case Release(payment=payment):
+                return _head(_Tag.RELEASE, frame) + _RELEASE.pack(_payment(payment))
             case Ended(reason=ending):
                 return _head(_Tag.ENDED, frame) + _REASON.pack(ending)
     except struct.error as error:
@@ -151,19 +169,19 @@ def decode_payload(body: bytes) -> LeaseFrame:
             kind, amount, seconds = values
             return Ask(lease_id, _kind(kind), _amount(kind, amount), _within(seconds, 1, MAX_SECONDS))
         case _Tag.GRANT:
-            ttl, hold, price = values
-            return Grant(lease_id, _seconds(ttl), _seconds(hold), price)
+            ttl, hold, billable, charged = values
+            return Grant(lease_id, _seconds(ttl), _seconds(hold), billable, bool(_within(charged, 0, 1)))
         case _Tag.REFUSE:
             return Refuse(lease_id, Refusal(_within(values[0], 1, len(Refusal))))
         case _Tag.KEEP:
-            kind, amount, serial, left, nonce = values
-            left = _within(left, 1, MAX_SECONDS)
-            return Keep(lease_id, _kind(kind), _amount(kind, amount), serial, left, nonce)
+            kind, amount, serial, left, nonce, billable, payment = values
+            left, billable = _within(left, 1, MAX_SECONDS), _within(billable, 0, amount)
+            return Keep(lease_id, _kind(kind), _amount(kind, amount), serial, left, nonce, billable, payment)
         case _Tag.KEPT:
             nonce, serial, ttl, price = values
             return Kept(lease_id, nonce, serial, _seconds(ttl), price)
         case _Tag.RELEASE:
-            return Release(lease_id)
+            return Release(lease_id, *values)
         case _:
             return Ended(lease_id, Ending(_within(values[0], 1, len(Ending))))
 
@@ -174,13 +192,19 @@ _RECORDS: Final = {
     _Tag.REFUSE: _REASON,
     _Tag.KEEP: _KEEP,
     _Tag.KEPT: _KEPT,
-    _Tag.RELEASE: struct.Struct(""),
+    _Tag.RELEASE: _RELEASE,
     _Tag.ENDED: _REASON,
 }
 
 
 def _head(tag: _Tag, frame: LeaseFrame) -> bytes:
     return _HEAD.pack(tag, frame.id)
+
+
+def _payment(payment: bytes) -> bytes:
+    if len(payment) != ID_BYTES:
+        raise EncodeError(f"a payment has an id of {ID_BYTES} bytes, not {len(payment)}")
+    return payment
 
 
 def _millis(seconds: float) -> int:

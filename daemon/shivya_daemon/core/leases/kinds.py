@@ -102,6 +102,12 @@ def price(kind: Kind, amount: int, seconds: int) -> int:
     return -(-_SORTS[kind].rate * amount * seconds // 1)
 
 
+def covered(kind: Kind, amount: int, paid: int) -> int:
+    """Return for how many whole seconds `paid` buys `amount` of a kind, at most `MAX_SECONDS`."""
+    rate = _SORTS[kind].rate * amount
+    return min(MAX_SECONDS, paid // rate) if rate else MAX_SECONDS
+
+
 def billable(capacity: int, held: int, amount: int) -> int:
     """Return how much of `amount` is beyond a holder's free part of a quota, of which it has `held`."""
     return max(0, amount - max(0, capacity // FREE_PART - held))

@@ -11,9 +11,10 @@ from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.gossip.resources import Resource
 from shivya_daemon.core.leases.book import Ending, Lease, Refusal
 from shivya_daemon.core.leases.borrower import Addressed, Borrower, Claim, Stage
-from shivya_daemon.core.leases.events import LeaseEvent
+from shivya_daemon.core.leases.events import LeaseDenied, LeaseEvent, PaymentEvent
 from shivya_daemon.core.leases.frames import (
     ID_BYTES,
+    NO_PAYMENT,
     Ask,
     Keep,
     LeaseFrame,
@@ -53,9 +54,11 @@ class ClaimView:
     price: int
     """Of its whole term, in 10^-6 credit; 0 for what is this node's own."""
     reason: str = ""
-    """Why it was refused, or is over."""
+    """Why it was refused, or is over, or was not renewed."""
     renewing: bool = False
     """Whether its provider has yet to agree to another term."""
+    payment: bytes | None = None
+    """The reservation of credits that pays for it; None for what costs nothing here."""
 
 
 class Leases:
@@ -83,7 +86,7 @@ class Leases:
         """Whether there may be something to send or to tell."""
         self._due_at = _NEVER
         """When something is due, unless there has been something since."""
-        self._events: deque[LeaseEvent] = deque()
+        self._events: deque[LeaseEvent | PaymentEvent] = deque()
 
     # What the host asks for
 
@@ -123,6 +126,8 @@ class Leases:
         if lease is not None:
             self._lender.book.renew(lease, lease.serial + 1, now + seconds)
         elif claim is not None and claim.held(now):
+            if claim.renewal is not None:
+                raise LeaseRefused("credits for another renewal of it are being reserved; try again")
             self._borrower.renew(claim, seconds, now)
         else:
             raise LeaseRefused("this node holds no such lease; allocate anew")
@@ -140,6 +145,34 @@ class Leases:
             self._settle(now)
         else:
             raise LeaseRefused("this node holds no such lease; it may have ended")
+
+    def paid(
+        self,
+        lease_id: bytes,
+        provider: bytes,
+        serial: int,
+        payment: bytes,
+        ok: bool,
+        now: float,
+        why: str = "",
+    ) -> None:
+        """Answer `PaymentDue`: the reservation that pays for that term if `ok`, else why there is none.
+
+        One that may have been made all the same is told to the provider, which voids it; `NO_PAYMENT` if not.
+        """
+        self._dirty = True
+        self._borrower.paid(lease_id, provider, serial, payment, ok, why, now)
+        self._settle(now)
+
+    def verified(
+        self, holder: bytes, lease_id: bytes, payment: bytes, amount: int | None, now: float
+    ) -> None:
+        """Answer `PaymentClaimed`: what the ledger has reserved under that id, or None if it is no good."""
+        self.due(now)
+        self._dirty = True
+        frame = self._lender.verified(holder, lease_id, payment, amount, now)
+        if frame is not None:
+            self._send(holder, frame)
 
     def drain(self) -> None:
         """Lend nothing new from now on."""
@@ -220,7 +253,8 @@ class Leases:
             answer = self._lender.receive(node, frame, now)
             if isinstance(answer, str):
                 return answer
-            self._send(node, answer)
+            if answer is not None:
+                self._send(node, answer)
             return None
         answers = self._borrower.receive(node, frame, now)
         if isinstance(answers, str):
@@ -256,7 +290,7 @@ class Leases:
         self._outgoing.clear()
         return result
 
-    def events(self) -> list[LeaseEvent]:
+    def events(self) -> list[LeaseEvent | PaymentEvent]:
         """Return what happened, and forget it."""
         if not self._events:
             return []
@@ -266,7 +300,7 @@ class Leases:
 
     # Helpers
 
-    def _emit(self, event: LeaseEvent) -> None:
+    def _emit(self, event: LeaseEvent | PaymentEvent) -> None:
         if len(self._events) >= self._settings.max_events:
             self._events.popleft()
             self._counters.drop("leases_full")
@@ -290,7 +324,9 @@ class Leases:
                 continue
             own = self._lender.keep(claim.ask, now)
             if isinstance(own, Refusal):
-                self._note(self._view(claim, now), "refused", self._why(claim, own, now), now)
+                why = self._why(claim, own, now)
+                self._note(self._view(claim, now), "refused", why, now)
+                self._emit(LeaseDenied(claim.ask.id, claim.ask.kind, claim.ask.amount, why))
 
     def _why(self, claim: Claim, own: Refusal, now: float) -> str:
         kind, book = claim.ask.kind, self._lender.book
@@ -322,8 +358,9 @@ class Leases:
             provider=claim.provider if mine else None,
             seconds_left=claim.until - now if held else 0.0,
             price=claim.price,
-            reason=lapsed.word if mine and not held else "",
-            renewing=held and claim.wanted is not None,
+            reason=lapsed.word if mine and not held else claim.trouble,
+            renewing=held and (claim.wanted or claim.renewal) is not None,
+            payment=claim.payment if claim.payment != NO_PAYMENT else None,
         )
 
     def _own_view(self, lease: Lease, now: float) -> ClaimView:

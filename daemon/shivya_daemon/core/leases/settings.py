@@ -18,6 +18,10 @@ class LeaseSettings:
     as what it lent before may still be in use."""
     confirm: float = 3.0
     """How long what was granted waits for its holder to say that it heard so."""
+    credits: bool = False
+    """Whether there is a ledger: then what is beyond the free part is lent for credits only, and paid for."""
+    payment: float = 10.0
+    """How long what was granted waits for credits to be reserved, and for the ledger to show them."""
     retry: float = 0.25
     """Between two transmissions of a request."""
     attempts: int = 6

@@ -125,7 +125,8 @@ class Peers:
     def expire(self, now: float) -> list[Peer]:
         """Forget keys that are too old, and return the peers that have no others."""
         gone: list[Peer] = []
-        while (oldest := self._oldest()) is not None and now - oldest.born >= self._settings.refuse_after:
+        # By the sum that `next_deadline` gives: rounding may keep the difference below for ever.
+        while (oldest := self._oldest()) is not None and now >= oldest.born + self._settings.refuse_after:
             peer = self.drop(oldest)
             if peer is not None:
                 gone.append(peer)

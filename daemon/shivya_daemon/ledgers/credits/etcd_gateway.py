@@ -12,7 +12,7 @@ import ssl
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -32,6 +32,14 @@ class Patience:
     deadline: float = 15.0
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user of an etcd that asks for one."""
+
+    user: str
+    password: str = field(repr=False)
+
+
 class Gateway:
     """A client of the members at `endpoints` (base URLs). Methods may be called from several threads."""
 
@@ -41,6 +49,7 @@ class Gateway:
         *,
         patience: Patience = Patience(),
         tls: ssl.SSLContext | None = None,
+        login: Login | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         if not endpoints:
@@ -48,6 +57,9 @@ class Gateway:
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._turn = 0  # which member is asked first; a race between threads costs one failed attempt
         self._patience = patience
+        self._login = login
+        self._token: dict[str, str] = {}
+        """The header that tells who asks; a race between threads costs one login."""
         self._client = httpx.Client(
             transport=transport,
             verify=tls or True,
@@ -64,7 +76,7 @@ class Gateway:
                 turn = self._turn
                 endpoint = self._endpoints[turn % len(self._endpoints)]
                 try:
-                    response = self._client.post(f"{endpoint}/v3/{call}", json=body)
+                    response = self._post(endpoint, call, body)
                     if response.status_code == httpx.codes.OK:
                         return dict(response.json())
                     trouble = f"{endpoint}: {response.status_code} {response.text[:200]}"
@@ -78,11 +90,25 @@ class Gateway:
             time.sleep(_PAUSE)
         raise Unavailable(f"no member of etcd answers ({trouble}); see that a majority of them runs")
 
+    def _post(self, endpoint: str, call: str, body: dict[str, Any]) -> httpx.Response:
+        """Ask one member, with a token where one is wanted, and with a new one where that has expired."""
+        response = self._client.post(f"{endpoint}/v3/{call}", json=body, headers=self._token)
+        if self._login is None or not _unknown(response):
+            return response
+        who = {"name": self._login.user, "password": self._login.password}
+        login = self._client.post(f"{endpoint}/v3/auth/authenticate", json=who)
+        if login.status_code != httpx.codes.OK:
+            return login
+        self._token = {"Authorization": str(login.json()["token"])}
+        return self._client.post(f"{endpoint}/v3/{call}", json=body, headers=self._token)
+
     def first_event(self, body: dict[str, Any]) -> None:
         """Return when a watch reports its first event, or nothing for as long as answers may take."""
         endpoint = self._endpoints[self._turn % len(self._endpoints)]
         try:
-            with self._client.stream("POST", f"{endpoint}/v3/watch", json=body) as response:
+            with self._client.stream(
+                "POST", f"{endpoint}/v3/watch", json=body, headers=self._token
+            ) as response:
                 for line in response.iter_lines():
                     if json.loads(line).get("result", {}).keys() & {"events", "canceled"}:
                         return
@@ -92,6 +118,13 @@ class Gateway:
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+
+
+def _unknown(response: httpx.Response) -> bool:
+    """Whether etcd does not know who asks: no token, or one that has expired."""
+    if response.status_code == httpx.codes.OK:
+        return False
+    return response.status_code == httpx.codes.UNAUTHORIZED or "user name is empty" in response.text
 
 
 def b64(data: bytes) -> str:
