@@ -81,7 +81,10 @@ class Frames:
 
 
 def frame_policy(port: int, base: str) -> str:
-    """Return what a spirit's frame may do: run and show the files below `base`, and speak with nobody."""
+    """Return what a spirit's frame may do: run and show the files below `base`, and connect to nothing.
+
+    WebRTC is subject to no policy that browsers know yet; docs/spirits.md says so.
+    """
     ours = _ours(port)
     own = " ".join(f"{origin}{base}" for origin in ours)
     return (
