@@ -51,7 +51,26 @@ def tables(fleet: Sequence[Row], balance: Sequence[Row], demo: Sequence[Row]) ->
         "heap": _table(("law", "seconds"), heap),
         **{axis: _axis(axis, balance) for axis in ("load", "age", "loss")},
         **{what: _laws([row for row in fleet if row["what"] == what]) for what in ("laws", "ablation")},
+        "ideas": _ideas([row for row in fleet if row["what"] == "ideas"]),
     }
+
+
+def _ideas(rows: Sequence[Row]) -> list[str]:
+    heads = ("regime", "law", "p99 beside shivya", "mean beside shivya", "moves per job", "lost")
+    return _table(
+        heads,
+        [
+            (
+                row["regime"],
+                row["law"],
+                _ratio(row),
+                f"{row['mean_ratio']:.2f}",
+                f"{row['moves']:.2f}",
+                row["lost"],
+            )
+            for row in rows
+        ],
+    )
 
 
 def _regimes(regimes: dict[str, dict[str, Row]]) -> list[str]:

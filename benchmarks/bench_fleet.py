@@ -16,9 +16,23 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from shivya_kernels.fleet import LAWS, FleetTrace, Law, Outage, Params, Scenario, World, simulate, worlds
+from shivya_kernels.fleet import (
+    LAWS,
+    FleetTrace,
+    Law,
+    LocalView,
+    Outage,
+    Params,
+    Scenario,
+    World,
+    simulate,
+    worlds,
+)
+from shivya_kernels.fleet.laws import neighbour_view
 from timing import Row, fix_environment, once, publish
 
 BATCHES = (1, 8, 32)
@@ -40,12 +54,17 @@ REGIMES: dict[str, dict[str, Any]] = {
     "lognormal sizes, c2 = 10": {"sizes": "lognormal"},
     "the busiest node crashes for 15 s": {"crash": FAULT},
     "the busiest node slows 4x for 15 s": {"slow": FAULT},
+    "8 servers per node": {"servers": 8},
+    "rates misstated up to 2x": {"misstatement": 2.0},
+    "256 nodes": {"nodes": 256},
+    "1,024 nodes": {"nodes": 1024},
 }
 RIVALS = ("sed", "sedAll", "shivya", "oracle")
 
 
 def main() -> None:
-    parts = {"speed": speed, "laws": laws, "ablation": ablation, "regimes": regimes, "step": step}
+    parts = {"speed": speed, "laws": laws, "ablation": ablation, "regimes": regimes, "ideas": ideas}
+    parts["step"] = step
     chosen = sys.argv[1:] or list(parts)
     publish("fleet", [row for part in chosen for row in parts[part]()])
 
@@ -87,6 +106,7 @@ def ablation() -> Iterator[Row]:
         "no potential": replace(whole, potential=False, slope=False, split=False),
         "no split horizon": replace(whole, split=False),
         "no kappa, rates as configured": replace(whole, params=replace(numbers, kappa=0.0, prior_jobs=1e9)),
+        "slope over half of gap + hop": replace(whole, params=replace(numbers, slope_share=0.5)),
         "gap .08": replace(whole, params=replace(numbers, gap=0.08)),
     }
     named = [replace(law, name=f"shivya, {name}") for name, law in changed.items()]
@@ -99,11 +119,39 @@ def regimes() -> Iterator[Row]:
         yield from compare("regimes", name, replace(BASE, **changes), [LAWS[law] for law in RIVALS])
 
 
-def compare(what: str, regime: str, scenario: Scenario, contenders: Sequence[Law]) -> Iterator[Row]:
-    """Each law on the same fleets, the first of them the yardstick."""
+def ideas() -> Iterator[Row]:
+    """What was tried and is not in the law; the law as it is is the yardstick here."""
+    whole = LAWS["shivya"]
+    by_rate = replace(whole, name="shivya, gap by the neighbour's rate", place=_gap_by_rate)
+    yield from compare("ideas", "load .85", BASE, [whole, by_rate])
+    for name in ("load .85", "30 % of heartbeats lost", "the busiest node crashes for 15 s"):
+        scenario = replace(BASE, **REGIMES.get(name, {}))
+        hasty = replace(whole, name="shivya, silent after 3 heartbeats")
+        yield from compare("ideas", name, scenario, [whole], then=(replace(scenario, ttl=0.3), hasty))
+
+
+def _gap_by_rate(view: LocalView, params: Params) -> Array:
+    """A move must gain more where it makes its neighbour busy for longer."""
+    gap = params.gap * view.live.sum() / jnp.where(view.live, view.rate, 0).sum() * view.rate
+    costs = jnp.where(view.live, neighbour_view(view, params) + view.hop + params.gap**2 / gap, jnp.inf)
+    best = jnp.argmin(costs).astype(jnp.int32)
+    return jnp.where(costs[best] < view.own, best, jnp.int32(-1))
+
+
+def compare(
+    what: str,
+    regime: str,
+    scenario: Scenario,
+    contenders: Sequence[Law],
+    then: tuple[Scenario, Law] | None = None,
+) -> Iterator[Row]:
+    """Each law on the same fleets, the first of them the yardstick; `then` one more, in another scenario."""
     world = worlds(scenario, SEEDS)
+    runs = [(world, law) for law in contenders]
+    if then is not None:
+        runs.append((worlds(then[0], SEEDS), then[1]))
     yardstick: dict[str, np.ndarray] = {}
-    for law in contenders:
+    for world, law in runs:
         trace = run(world, law)
         rows = [trace.summary(fleet) for fleet in range(len(SEEDS))]
         figures = {key: np.array([row[key] for row in rows], float) for key in rows[0]}

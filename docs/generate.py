@@ -31,6 +31,7 @@ from shivya_daemon.settings import (
     DaemonSettings,
     LawSettings,
     QuotaSettings,
+    SpiritSettings,
 )
 
 DOCS = ROOT / "docs"
@@ -81,6 +82,11 @@ def quota() -> str:
 def credits() -> str:
     """Where the ledger is."""
     return _settings(CreditSettings, "credits.", {f.name: f.name for f in fields(CreditSettings)})
+
+
+def spirits() -> str:
+    """Whether spirits live here."""
+    return _settings(SpiritSettings, "spirits.", {f.name: f.name for f in fields(SpiritSettings)})
 
 
 def _settings(kind: Any, table_name: str, keys: Mapping[str, str]) -> str:
@@ -228,6 +234,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "capabilities": capabilities,
     "quota": quota,
     "credits": credits,
+    "spirits": spirits,
     "commands": commands,
     "exit-codes": exit_codes,
     "drops": drops,

@@ -17,6 +17,7 @@ from shivya import (
     lease_arguments,
     ledger_arguments,
     mesh_commands,
+    spirit_arguments,
 )
 from shivya.arguments import choose_daemon, choose_json, counting, not_negative, positive, whole
 from shivya.errors import CommandError, ExitCode
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     lease_arguments.add(verbs, _command)
     ledger_arguments.add(verbs, _command)
     credits_arguments.add(verbs, _command)
+    spirit_arguments.add(verbs, _command)
     experiment_arguments.add(verbs, _command)
     _add_shell(verbs)
     return top

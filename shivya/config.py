@@ -25,6 +25,7 @@ from shivya_daemon.settings import (
     LawSettings,
     QuotaSettings,
     SettingsError,
+    SpiritSettings,
     parse_node_id,
 )
 
@@ -100,6 +101,7 @@ _KINDS: Mapping[str, _Kind] = {
         for key in ("etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password_file")
     },
     "credits.epoch_limit": _INTEGER,
+    **{f"spirits.{f.name}": _INTEGER if f.type == "int" else _SWITCH for f in fields(SpiritSettings)},
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
         for table in (_OFFERS, _SEEKS)
@@ -143,15 +145,12 @@ def load(
     top: dict[str, Any] = {
         key: value for key, value in merged.items() if "." not in key
     }  # _convert checked all
-
-    def table(name: str, kind: type[Any]) -> dict[str, Any]:
-        return {f.name: merged[k] for f in fields(kind) if (k := f"{name}.{f.name}") in merged}
-
     try:
         return DaemonSettings(
-            law=LawSettings(**table("law", LawSettings)),
-            quota=QuotaSettings(**table("quota", QuotaSettings)),
-            credits=CreditSettings(**table("credits", CreditSettings)),
+            law=LawSettings(**_table(merged, "law", LawSettings)),
+            quota=QuotaSettings(**_table(merged, "quota", QuotaSettings)),
+            credits=CreditSettings(**_table(merged, "credits", CreditSettings)),
+            spirits=SpiritSettings(**_table(merged, "spirits", SpiritSettings)),
             capabilities=_capabilities(merged, _OFFERS),
             seeks=_capabilities(merged, _SEEKS),
             **top,
@@ -160,6 +159,11 @@ def load(
         # A setting's own check begins with its key; tell the reader where the value was written.
         origin = origins.get(str(error).split(" ", 1)[0])
         raise SettingsError(f"{origin}: {error}" if origin else str(error)) from None
+
+
+def _table(merged: Mapping[str, Any], name: str, kind: Any) -> dict[str, Any]:
+    """Return what was given of the table `name`, by field."""
+    return {f.name: merged[k] for f in fields(kind) if (k := f"{name}.{f.name}") in merged}
 
 
 def _capabilities(merged: Mapping[str, Any], table: str) -> CapabilitySettings:

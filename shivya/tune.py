@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "gap",
-    "slope_window",
+    "slope_share",
     "own_sent",
     "drift",
     "drift_fade",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DAEMON_KEYS = (
     "gap",
-    "slope_window",
+    "slope_share",
     "drift",
     "drift_fade",
     "drift_share",

@@ -108,9 +108,9 @@ def search(plan: Plan, spent: Callable[[], float]) -> Iterator[Progress | Outcom
     measured whatever the time. Raises ValueError for a scenario that does not fit itself.
     """
     yield Progress("drawing fleets", 0.0)
-    defaults, hop = LAWS[LAW].params, plan.scenario.hop
+    defaults = LAWS[LAW].params
     fleets = _Fleets(plan)
-    start = tune_space.point(defaults, plan.names, hop)
+    start = tune_space.point(defaults, plan.names)
 
     path = [start]
     for at in _descend(plan, fleets.feeds, defaults, start):
@@ -120,7 +120,7 @@ def search(plan: Plan, spent: Callable[[], float]) -> Iterator[Progress | Outcom
             break
 
     def known(at: Point) -> Params:
-        return tune_space.parameters(jnp.asarray(at), plan.names, hop, defaults)
+        return tune_space.parameters(jnp.asarray(at), plan.names, defaults)
 
     candidates: list[Candidate] = []
 
@@ -233,18 +233,18 @@ def _slopes(plan: Plan, fed: Feed, defaults: Params, at: Point) -> tuple[float, 
     real = np.asarray(fed.world.fleet) < count
     service = np.asarray(fed.world.servers)[real] / np.asarray(fed.world.rate)[real].astype(float)
     width = np.float32(WIDTH * service.mean())
-    (_, delays), slopes = _delays(points, fed, defaults, width, plan.names, plan.scenario.hop)
+    (_, delays), slopes = _delays(points, fed, defaults, width, plan.names)
     ordered = np.sort(np.nan_to_num(np.asarray(slopes, float)), axis=0)
     cut = count // 4
     return float(np.exp(np.mean(delays))), ordered[cut : count - cut].mean(axis=0)
 
 
-@partial(jax.jit, static_argnames=("names", "hop"))
+@partial(jax.jit, static_argnames=("names",))
 @partial(jax.value_and_grad, has_aux=True)
 def _delays(
-    points: jax.Array, fed: Feed, defaults: Params, width: np.float32, names: tuple[str, ...], hop: float
+    points: jax.Array, fed: Feed, defaults: Params, width: np.float32, names: tuple[str, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """Logarithms of the fluid's delay quantiles, each fleet at a point of its own."""
-    params = tune_space.parameters(points, names, hop, defaults)
+    params = tune_space.parameters(points, names, defaults)
     delays = jnp.log(delay_quantile(fluid(fed, params, width)))
     return delays.sum(), delays

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from shivya_kernels.fleet import Params
@@ -28,8 +27,8 @@ class Range(NamedTuple):
 RANGES: Mapping[str, Range] = MappingProxyType(
     {
         "gap": Range(0.005, 0.5, True),
-        # A window wider than gap + hop counts ways that no job would take: moves double. So it is a share.
-        "slope_window": Range(0.05, 1.0),
+        # Wider windows count ways that no job would take: at 1.4, moves double.
+        "slope_share": Range(0.05, 1.2),
         "own_sent": Range(0.3, 2.0, True),
         "drift": Range(0.0, 1.0),
         "drift_fade": Range(0.05, 2.0, True),
@@ -44,23 +43,21 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "pull_wait": Range(0.01, 0.5, True),
     }
 )
-"""By field of `fleet.Params`; slope_window is relative to gap + hop."""
+"""By field of `fleet.Params`."""
 
 
-def point(params: Params, names: Sequence[str], hop: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+def point(params: Params, names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The point of given parameters; what lies outside its range is moved inside."""
     shares = []
     for name in names:
         value, (low, high, geometric) = float(getattr(params, name)), RANGES[name]
-        if name == "slope_window":
-            value /= float(params.gap) + hop
         share = np.log(value / low) / np.log(high / low) if geometric else (value - low) / (high - low)
         shares.append(np.clip(share, 0.01, 0.99))
     x = np.array(shares)
     return np.asarray(np.log(x / (1 - x)), float)
 
 
-def parameters(at: Any, names: Sequence[str], hop: float, start: Params) -> Params:
+def parameters(at: Any, names: Sequence[str], start: Params) -> Params:
     """The parameters at a point [.., names]; those not named are those of `start`."""
     x = jax.nn.sigmoid(at)
     found: dict[str, Any] = {}
@@ -68,10 +65,6 @@ def parameters(at: Any, names: Sequence[str], hop: float, start: Params) -> Para
         low, high, geometric = RANGES[name]
         share = x[..., k]
         found[name] = low * (high / low) ** share if geometric else low + (high - low) * share
-    if "slope_window" in found:
-        found["slope_window"] = found["slope_window"] * (found.get("gap", start.gap) + hop)
-    elif "gap" in found:
-        found["slope_window"] = jnp.minimum(start.slope_window, found["gap"] + hop)
     return replace(start, **found)
 
 

@@ -82,6 +82,19 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.guard", "shivya_daemon.ledgers.audit", *EDGE},
         set(),
     ),
+    "shivya.spirit_arguments": (
+        {"shivya.arguments", "shivya.spirit_commands", "shivya.spirit_pack"},
+        set(),
+    ),
+    "shivya.spirit_commands": (
+        {"shivya.ask", "shivya.commands", "shivya.tables", "shivya_daemon.views.words"},
+        set(),
+    ),
+    "shivya.spirit_pack": (
+        {"shivya.arguments", "shivya.commands", "shivya.errors"}
+        | {"shivya_daemon.spirits.package", "shivya_daemon.views.words"},
+        set(),
+    ),
     "shivya.init": ({"shivya.config", "shivya.errors", *EDGE}, set()),
     "shivya.doctor": (
         {"shivya.ask", "shivya.config", "shivya.errors", "shivya.tables"}
@@ -185,6 +198,97 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya_daemon.ledgers.credits.etcd_gateway": ({"shivya_daemon.ledgers.credits"}, {"httpx"}),
+    "shivya_daemon.spirits": (set(), set()),
+    "shivya_daemon.spirits.manifest": (set(), set()),
+    "shivya_daemon.spirits.package": ({"shivya_daemon.spirits.manifest"}, set()),
+    "shivya_daemon.spirits.shelf": (
+        {"shivya_daemon.spirits.package", "shivya_daemon.views.frames"},
+        set(),
+    ),
+    "shivya_daemon.spirits.boundary": ({"shivya_daemon.core"}, set()),
+    "shivya_daemon.spirits.catalogue": (
+        {"shivya_daemon.spirits.package", "shivya_daemon.spirits.refused", "shivya_daemon.spirits.register"},
+        set(),
+    ),
+    "shivya_daemon.spirits.crossing": ({"shivya_daemon.spirits.register"}, set()),
+    "shivya_daemon.spirits.exchange": (
+        {"shivya_daemon.core", "shivya_daemon.spirits.boundary", "shivya_daemon.spirits.register"},
+        set(),
+    ),
+    "shivya_daemon.spirits.host": (
+        {
+            "shivya_daemon.core",
+            "shivya_daemon.settings",
+            "shivya_daemon.mind.start",
+            "shivya_daemon.spirits.boundary",
+            "shivya_daemon.spirits.keeper",
+            "shivya_daemon.spirits.life",
+            "shivya_daemon.spirits.lived",
+            "shivya_daemon.spirits.package",
+            "shivya_daemon.spirits.patch",
+            "shivya_daemon.spirits.picture",
+            "shivya_daemon.spirits.steps",
+        },
+        set(),
+    ),
+    "shivya_daemon.spirits.keeper": ({"shivya_daemon.spirits.register"}, set()),
+    "shivya_daemon.spirits.life": (
+        {
+            "shivya_daemon.spirits.crossing",
+            "shivya_daemon.spirits.exchange",
+            "shivya_daemon.spirits.lived",
+            "shivya_daemon.spirits.outlook",
+            "shivya_daemon.spirits.places",
+            "shivya_daemon.spirits.register",
+        },
+        set(),
+    ),
+    "shivya_daemon.spirits.lived": (
+        {"shivya_daemon.spirits.outlook", "shivya_daemon.spirits.settings"},
+        {"numpy"},
+    ),
+    "shivya_daemon.spirits.outlook": (set(), set()),
+    "shivya_daemon.spirits.patch": (
+        {
+            "shivya_kernels",
+            "shivya_daemon.spirits.lived",
+            "shivya_daemon.spirits.outlook",
+            "shivya_daemon.spirits.places",
+            "shivya_daemon.spirits.register",
+            "shivya_daemon.spirits.settings",
+            "shivya_daemon.spirits.steps",
+        },
+        {"jax", "numpy"},
+    ),
+    "shivya_daemon.spirits.picture": (
+        {
+            "shivya_daemon.spirits.keeper",
+            "shivya_daemon.spirits.life",
+            "shivya_daemon.spirits.lived",
+            "shivya_daemon.spirits.register",
+        },
+        {"numpy"},
+    ),
+    "shivya_daemon.spirits.places": (set(), set()),
+    "shivya_daemon.spirits.refused": (set(), set()),
+    "shivya_daemon.spirits.register": ({"shivya_daemon.core", "shivya_daemon.spirits.settings"}, set()),
+    "shivya_daemon.spirits.settings": (set(), set()),
+    "shivya_daemon.spirits.spirits": (
+        {
+            "shivya_daemon.core",
+            "shivya_daemon.settings",
+            "shivya_daemon.spirits.boundary",
+            "shivya_daemon.spirits.catalogue",
+            "shivya_daemon.spirits.host",
+            "shivya_daemon.spirits.keeper",
+            "shivya_daemon.spirits.package",
+            "shivya_daemon.spirits.refused",
+            "shivya_daemon.spirits.register",
+            "shivya_daemon.spirits.settings",
+        },
+        {"anyio"},
+    ),
+    "shivya_daemon.spirits.steps": (set(), set()),
     "shivya_daemon.guard": (
         {"shivya_daemon.guard", "shivya_daemon.core", "shivya_daemon.mind.beat", "shivya_daemon.services"}
         | {"shivya_daemon.verdict", "shivya_daemon.world"},
@@ -195,7 +299,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"anyio", "prometheus_client", "rich", "websockets"},
     ),
     "shivya_daemon.web_views": (
-        {"shivya_daemon.settings", "shivya_daemon.snapshot", "shivya_daemon.views"},
+        {"shivya_daemon.paths", "shivya_daemon.settings", "shivya_daemon.snapshot"}
+        | {"shivya_daemon.spirits.shelf", "shivya_daemon.views"},
         {"anyio"},
     ),
     "shivya_daemon.snapshot": (set(), set()),
@@ -223,12 +328,17 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"shivya_daemon.core", "shivya_daemon.line", "shivya_daemon.placement"},
         set(),
     ),
+    "shivya_daemon.spirit_verbs": (
+        {"shivya_daemon.line", "shivya_daemon.spirits.refused", "shivya_daemon.spirits.settings"},
+        set(),
+    ),
     "shivya_daemon.mesh_verbs": (
         {
             "shivya_daemon.core",
             "shivya_daemon.guard.sight",
             "shivya_daemon.lease_verbs",
             "shivya_daemon.line",
+            "shivya_daemon.spirit_verbs",
         },
         set(),
     ),
@@ -242,7 +352,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"shivya_daemon.core", "shivya_daemon.clockwatch", "shivya_daemon.resources"}
         | {"shivya_daemon.lease_desk"}
         | {"shivya_daemon.services", "shivya_daemon.settings", "shivya_daemon.signal_log"}
-        | {"shivya_daemon.status", "shivya_daemon.telemetry"},
+        | {"shivya_daemon.spirit_verbs", "shivya_daemon.status", "shivya_daemon.telemetry"},
         set(),
     ),
     "shivya_daemon.services": (
@@ -290,7 +400,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         | {"shivya_daemon.status", "shivya_daemon.snapshot", "shivya_daemon.services"}
         | {"shivya_daemon.settings", "shivya_daemon.telemetry", "shivya_daemon.operations"}
         | {"shivya_daemon.guard", "shivya_daemon.journal", "shivya_daemon.placement"}
-        | {"shivya_daemon.renewal"},
+        | {"shivya_daemon.renewal", "shivya_daemon.spirits.spirits"},
         set(),
     ),
     "shivya_daemon.startup": (

@@ -46,6 +46,8 @@ from shivya_daemon.paths import LEDGER_FOLDER
 from shivya_daemon.purse.treasury import Treasury
 from shivya_daemon.services import ServiceBook, ServiceView
 from shivya_daemon.settings import DaemonSettings, SettingsError, socket_path, state_directory
+from shivya_daemon.spirits.catalogue import FOLDER as SPIRITS
+from shivya_daemon.spirits.spirits import Spirits
 from shivya_daemon.status import format_address
 from shivya_daemon.telemetry import HostSample, TelemetrySampler
 from shivya_daemon.verdict import Verdict
@@ -64,6 +66,7 @@ _SUMMARY_INTERVAL = 60.0
 _TELEMETRY_INTERVAL = 1.0
 _TICKS_REMEMBERED = 256
 _GOODBYE = 1.0  # seconds for the link neighbours to hear of a planned end
+_ASLEEP = "it runs with --no-law, which leaves JAX out"
 _SETTLED = 3.0  # seconds for the ledger to take what a planned end leaves to settle
 _EXPOSED = (
     "the open wire listens beyond this host: whoever reaches the port can join, read and mislead the node; "
@@ -153,15 +156,16 @@ class Daemon:
         self._journal = Journal(path, identity, time.time, self._node.tell_ledger_head)
         self._sentry = Sentry(self._node, settings.law.tick_interval, record=self._journal.note)
         self._desk.guard = self._operations.guard = self._sentry
-        self._operations.leases.acted = self._driver.wake
         wake, clock = self._driver.wake, time.monotonic
+        self._operations.leases.acted = wake
         histories = Histories(self._node, self._journal, path, clock, wake)
-        self._treasury: Treasury | None = None
-        if settings.credits.on:
-            self._treasury = Treasury(settings.credits, identity, self._node, clock, wake)
+        self._treasury = Treasury.begin(settings.credits, identity, self._node, clock, wake)
         self._operations.treasury = self._desk.treasury = self._treasury
         self._beside = (histories,) if self._treasury is None else (histories, self._treasury)
         self._desk.journal = self._journal
+        folder, asleep = state_directory(settings) / SPIRITS, _ASLEEP if settings.no_law else None
+        self._spirits = Spirits(self._node, settings.spirits, folder, clock, wake, asleep)
+        self._desk.spirits = self._operations.spirits = self._spirits
         self._summed_at = time.monotonic()
         self._law: Law | None = None
         self._learner: Learner | None = None
@@ -184,20 +188,17 @@ class Daemon:
                 tasks.start_soon(self._sense)
                 tasks.start_soon(self._tick)
                 tasks.start_soon(self._start_law)
+                tasks.start_soon(self._spirits.run)
                 if self._settings.tui:
                     tasks.start_soon(self._show)
                 self._manager.ready(self._in_a_word())
                 if background is not None:
                     background.ready(self._control.path)
                 self._warn()
-                self._journal.note("START", {"name": self._node.settings.name, "version": version("shivya")})
-                _log.info(
-                    "node %s (%s) on UDP %s, control socket %s",
-                    self._node.settings.name,
-                    self._node.id.hex()[:8],
-                    self._desk.snapshot(time.monotonic()).address,
-                    self._control.path,
-                )
+                name, where = self._node.settings.name, self._desk.snapshot(time.monotonic()).address
+                self._journal.note("START", {"name": name, "version": version("shivya")})
+                words = name, self._node.id.hex()[:8], where, self._control.path
+                _log.info("node %s (%s) on UDP %s, control socket %s", *words)
                 tasks.start_soon(self._heed, signals)
                 tasks.start_soon(self._drain)
                 await self._stop.wait()
@@ -248,6 +249,7 @@ class Daemon:
         self._stop.set()
 
     def _hear(self, events: list[Event]) -> None:
+        events = self._spirits.take(events)
         chronicle(events, self._journal, time.monotonic())
         for part in self._beside:
             part.take(events)

@@ -44,6 +44,7 @@ from shivya_daemon.renewal import renewed
 from shivya_daemon.services import DEFAULT_SERVICE, ServiceBook, ServiceView
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.snapshot import Snapshot
+from shivya_daemon.spirits.spirits import Spirits
 from shivya_daemon.status import (
     Judged,
     capability_row,
@@ -91,6 +92,7 @@ class NodeDesk:
         self.guard: Sentry | None = None
         self.journal: Journal | None = None
         self.treasury: Reporting | None = None
+        self.spirits: Spirits | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -172,7 +174,7 @@ class NodeDesk:
                 verdict = shortest_expected_delay(world)
             else:
                 table = parse_table(self._table(world, verdict, peers))
-                verdict = renewed(verdict, world.own, table, self._law.slope_window)
+                verdict = renewed(verdict, world.own, table, self._law.slope_share)
             judged[name] = Judged(world, view, verdict)
         self._judged = tuple(judged.values())
         self._publish(now)
@@ -296,6 +298,7 @@ class NodeDesk:
             phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
             leases=self._operations.leases.report(now),
             credits=credits,
+            spirit=None if self.spirits is None else self.spirits.report(now),
             draining=self._operations.draining,
             status=(
                 *self._notices,

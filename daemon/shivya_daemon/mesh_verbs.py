@@ -20,6 +20,7 @@ from shivya_daemon.core.signals.signals import SignalRefused
 from shivya_daemon.guard.sight import MAX_INJECTED, MAX_WEIGHT
 from shivya_daemon.lease_verbs import Allocations, LeaseVerbs, Watcher
 from shivya_daemon.line import CommandError, Fields
+from shivya_daemon.spirit_verbs import SpiritVerbs, Summons
 
 MAX_DRAIN_WAIT = 3600.0
 DEFAULT_DRAIN_WAIT = 30.0
@@ -64,6 +65,11 @@ class Operations(Protocol):
         """Where applications lease resources."""
         ...
 
+    @property
+    def spirits(self) -> Summons | None:
+        """Where spirits are summoned."""
+        ...
+
 
 class MeshVerbs:
     """Obeys the operator's verbs."""
@@ -79,6 +85,7 @@ class MeshVerbs:
             "INJECT": self._inject,
             "CREDITS": self._credits,
             **self.leases.actions,
+            **SpiritVerbs(lambda: operations.spirits).actions,
         }
 
     def _drain(self, fields: Fields, _: object) -> Reply:

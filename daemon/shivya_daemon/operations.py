@@ -17,6 +17,7 @@ from shivya_daemon.resources import ResourceSampler
 from shivya_daemon.services import ServiceBook
 from shivya_daemon.settings import DaemonSettings, SettingsError, parse_node_id
 from shivya_daemon.signal_log import SignalLog
+from shivya_daemon.spirit_verbs import Summons
 from shivya_daemon.status import format_address
 from shivya_daemon.telemetry import HostSample
 
@@ -76,6 +77,7 @@ class NodeOperations:
         self.leases = LeaseDesk(node, clock)
         self.guard: Drilled | None = None
         self.treasury: Reporting | None = None
+        self.spirits: Summons | None = None
         self._drain: tuple[float, float] | None = None
         """When the drain began, and when it ends at the latest."""
 

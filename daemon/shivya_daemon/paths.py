@@ -10,6 +10,8 @@ from pathlib import Path
 
 LEDGER_FOLDER = "ledger"
 """Of the audit ledger, in the state directory."""
+SPIRITS_FOLDER = "spirits"
+"""Of the packages that were put there, in the state directory."""
 _SOCKET_PATH_LIMIT = 100  # bytes; sun_path holds 108 on Linux, 104 on BSD
 
 

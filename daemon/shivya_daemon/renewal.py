@@ -18,16 +18,17 @@ LEAST_SLOPE = 1e-4
 """Floor of an advertised slope, seconds per job, as in the kernel."""
 
 
-def renewed(verdict: Verdict, own: Vertex, table: Table, window: float) -> Verdict:
+def renewed(verdict: Verdict, own: Vertex, table: Table, slope_share: float) -> Verdict:
     """Return `verdict` with placement as of now.
 
-    `own` is this node, which serves at a rate above 0, `table` its live neighbours; `window` is the rise of W
-    over which the slope is taken, seconds.
+    `own` is this node, which serves at a rate above 0, `table` its live neighbours; `slope_share` is the
+    rise of W over which the slope is taken, as a share of gap + the shortest hop.
     """
     rate = own.service_rate
     waiting = waiting_time(own.queue, own.servers, rate, own.overrun)
     reach = [view(row, row.out, forecast(table, row, 0.0)) + row.hop + table.gap for row in table.neighbours]
     slopes = [max(row.slope, LEAST_SLOPE) for row in table.neighbours]
+    window = slope_share * (table.gap + min((row.hop for row in table.neighbours), default=0.0))
     free = max(own.servers - own.queue - 1, 0)  # beside the next job
 
     def rise(level: float, with_own: bool, ways: Iterable[int]) -> float:

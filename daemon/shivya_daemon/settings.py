@@ -34,8 +34,8 @@ class LawSettings:
 
     gap: float = 0.05
     """Least predicted gain that makes a move worth it."""
-    slope_window: float = 0.05
-    """Rise of waiting time over which the advertised slope is measured; must not exceed gap + hop."""
+    slope_share: float = 1.0
+    """Rise of waiting time over which the advertised slope is taken, as a share of gap + shortest hop."""
     stale_after: float = 1.0
     """A neighbour whose last heartbeat is older gets no new work."""
     hop_limit: int = 8
@@ -198,6 +198,26 @@ MAX_QUOTA: Mapping[str, int] = {
 
 
 @dataclass(frozen=True)
+class SpiritSettings:
+    """Whether spirits may live here, and how much room one has."""
+
+    follow: bool = True
+    """Whether what is summoned anywhere on the mesh lives here too, if its package is here."""
+    cells: int = 256
+    """Most cells of this node's part."""
+    tubes: int = 512
+    """Most tubes of it."""
+
+    def check(self) -> None:
+        """Raise `SettingsError` for a part that cannot live, or is too large to step."""
+        for key, least, most in (("cells", 16, 4096), ("tubes", 16, 8192)):
+            if not least <= getattr(self, key) <= most:
+                raise SettingsError(
+                    f"spirits.{key} must be between {least} and {most}, not {getattr(self, key)}"
+                )
+
+
+@dataclass(frozen=True)
 class DaemonSettings:
     """All that a daemon needs to start."""
 
@@ -236,10 +256,12 @@ class DaemonSettings:
 
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     credits: CreditSettings = field(default_factory=CreditSettings)
+    spirits: SpiritSettings = field(default_factory=SpiritSettings)
 
     def __post_init__(self) -> None:
         self.quota.check()
         self.credits.check()
+        self.spirits.check()
         for key in ("port", "visualize", "metrics"):
             if not 0 <= (getattr(self, key) or 0) <= 65535:
                 raise SettingsError(f"{key} must be between 0 and 65535, not {getattr(self, key)}")

@@ -7,7 +7,7 @@ Views import this module and nothing else of the daemon. `to_json` gives the obj
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -175,6 +175,8 @@ class Snapshot:
     """`quota` of what is lent, `held` by this node, `granted` to others and itself."""
     credits: Mapping[str, object] | None = None
     """How this node stands with the ledger of credits; None: it has none."""
+    spirit: Mapping[str, object] | None = None
+    """The organism that lives here, as docs/spirits.md has it; None: none does."""
     draining: bool = False
     """Whether it takes no new work and is about to stop."""
     status: tuple[str, ...] = ()
@@ -182,7 +184,8 @@ class Snapshot:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `shivya status --json`."""
-        document = asdict(self)
+        document = asdict(replace(self, spirit=None))  # a copy of thousands of numbers would serve nobody
+        document["spirit"] = self.spirit
         document["settle"] = [row.to_json() for row in self.settle]
         for key in ("peers", "links", "cells", "flows", "resources", "status"):
             document[key] = list(document[key])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from anyio.abc import TaskGroup
 
-from shivya_daemon.settings import DaemonSettings
+from shivya_daemon.paths import SPIRITS_FOLDER
+from shivya_daemon.settings import DaemonSettings, state_directory
 from shivya_daemon.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -38,10 +39,18 @@ class WebViews:
         """Start what is wanted, then tell where it is; raises `OSError` with what to do about a port."""
         settings, told = self._settings, []
         if settings.visualize is not None:
+            from shivya_daemon.spirits.shelf import Shelf
             from shivya_daemon.views.web import PageServer
 
             token = secrets.token_urlsafe(_TOKEN_BYTES)
-            self._page = PageServer(self._look, settings.visualize, token, time.monotonic, time.time)
+            self._page = PageServer(
+                self._look,
+                settings.visualize,
+                token,
+                time.monotonic,
+                time.time,
+                find=Shelf(state_directory(settings) / SPIRITS_FOLDER, time.monotonic).find,
+            )
             await tasks.start(self._page.serve)
             told.append(f"live page at {self._page.url}")
         if settings.metrics is not None:

@@ -169,6 +169,23 @@ def priced(
 
 
 @jax.jit
+def slope_window(
+    share: Float[ArrayLike, ""],
+    gap: Float[ArrayLike, ""],
+    hop: Float[ArrayLike, "*K V"],
+    candidate: Bool[ArrayLike, "*K V"],
+) -> Float[Array, "*K"]:
+    """Rise of W over which a slope is taken: `share` of `gap` + the shortest `hop` to a candidate, seconds.
+
+    Ways within gap + hop of the best one are those that its jobs would take next; a wider window counts ways
+    that no job takes, and moves double.
+    """
+    shortest = jnp.min(jnp.where(candidate, as_float(hop), jnp.inf), axis=-1, initial=jnp.inf)
+    window: Array = as_float(share) * (gap + jnp.where(jnp.isfinite(shortest), shortest, 0))
+    return window
+
+
+@jax.jit
 def placement(
     waiting: Float[ArrayLike, ""],
     own_service_rate: Float[ArrayLike, ""],
@@ -190,7 +207,7 @@ def placement(
     Per vertex, read only where `candidate`: `potential` and `slope` as this node sees them (the second ones
     of a neighbour that would send back here), `own_sent` jobs sent and not yet acknowledged, `service_rate`,
     `hop` (seconds), and `drift`, a forecast change of the potential. `gap` is the least gain worth a move and
-    `slope_window` the rise of W over which the slope is taken, in seconds; keep the window <= gap + hop.
+    `slope_window` the rise of W over which the slope is taken, seconds: see the function of that name.
 
     Ties go to this node, then to the lowest index. With no second way the second values are this node's own.
     Differentiable. Jobs go to `next_hop` in order, which the cost of jobs under way changes as they are sent.

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from shivya_kernels import hodge
 from shivya_kernels.complex import restrict
-from shivya_kernels.flow import Placement, balancing_flow, forecast, placement, release
+from shivya_kernels.flow import Placement, balancing_flow, forecast, placement, release, slope_window
 from shivya_kernels.observation import Observation
 from shivya_kernels.params import Params
 from shivya_kernels.sensing import LEAST_RATE, expected_waiting, offering
@@ -66,6 +66,7 @@ def _place(params: Params, observation: Observation, offered: Bool[Array, "V"]) 
         params.drift_fade,
         params.drift_share,
     )
+    candidate = adjacent & observation.live & offered
     chosen: Placement = placement(
         expected_waiting(observation, rates)[me],
         rates[me],
@@ -77,9 +78,9 @@ def _place(params: Params, observation: Observation, offered: Bool[Array, "V"]) 
         observation.own_sent,
         rates,
         observation.hop,
-        adjacent & observation.live & offered,
+        candidate,
         gap=params.gap,
-        slope_window=params.slope_window,
+        slope_window=slope_window(params.slope_share, params.gap, observation.hop, candidate),
         drift=jnp.where(observation.net_arrivals >= 0, drift, 0.0),
     )
     return chosen

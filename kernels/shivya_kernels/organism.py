@@ -73,8 +73,8 @@ class StepInfo(NamedTuple):
 def explore(s: Organism, key: PRNGKeyArray, params: Params | None = None) -> tuple[Organism, ExploreInfo]:
     """Let fed cells sprout, each with a new cell or into an old one: tips, and rarely those of two tubes.
 
-    Growth heads up the scent of foods not yet found, away from where the cell came from, and by chance.
-    Nutrient is conserved: a child gets half of its parent's.
+    Growth heads up the scent of foods that the cell's body has not reached, away from where the cell came
+    from, and by chance. Nutrient is conserved: a child gets half of its parent's.
     """
     params = params or Params()
     n, m = s.cell_mask.shape[0], s.tube_mask.shape[0]
@@ -177,11 +177,13 @@ def _unit(vectors: Float[Array, "*K 3"]) -> Float[Array, "*K 3"]:
 def _direction(
     s: Organism, parent: Int32[Array, "K"], key: PRNGKeyArray, params: Params
 ) -> Float[Array, "K 3"]:
-    """Unit vectors: scent of the foods not yet found, plus momentum, plus chance."""
+    """Unit vectors: scent of the foods that its body has not reached, plus momentum, plus chance."""
     here = s.position[parent]
     to_food = s.food_position[None] - here[:, None]
     away = jnp.linalg.norm(to_food, axis=2)
-    strength = jnp.where(s.food_cell < 0, s.food_value, 0.0) * jnp.exp(-away / params.scent)
+    component = as_complex(s).component
+    reached = (s.food_cell >= 0) & (component[s.food_cell] == component[parent][:, None])
+    strength = jnp.where(reached, 0.0, s.food_value) * jnp.exp(-away / params.scent)
     # Relative to the strongest, so that a far food draws as straight as a near one.
     strength = strength / jnp.maximum(strength.max(axis=1, keepdims=True, initial=0.0), 1e-30)
     scent = _unit((strength[:, :, None] * _unit(to_food)).sum(axis=1))

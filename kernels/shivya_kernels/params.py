@@ -28,8 +28,8 @@ class Params:
     # L0: placement and repair.
     gap: Float[Array, ""] = field(default_factory=_scalar(0.05))
     """Seconds a move must gain beyond the hop itself."""
-    slope_window: Float[Array, ""] = field(default_factory=_scalar(0.05))
-    """Width in seconds of the band of waiting times that the advertised slope averages over."""
+    slope_share: Float[Array, ""] = field(default_factory=_scalar(1.0))
+    """Band of waiting times that the advertised slope averages over, as a share of gap + the shortest hop."""
     drift: Float[Array, ""] = field(default_factory=_scalar(0.5))
     """Trust in the forecast of a neighbour's potential; 0: none."""
     drift_fade: Float[Array, ""] = field(default_factory=_scalar(0.4))

@@ -22,7 +22,7 @@ from shivya_daemon.mind.learn import Learner
 from shivya_daemon.mind.lesson import HISTORY, LEAST, History, Lesson, Outcome
 from shivya_daemon.mind.machine import listed, stacked
 from shivya_daemon.mind.programs import AS_BEFORE, Programs, parse
-from shivya_daemon.mind.start import _step_back
+from shivya_daemon.mind.start import step_back
 from shivya_daemon.mind.study import MARGIN, study
 from shivya_daemon.verdict import Verdict
 from shivya_kernels.fitting import samples
@@ -384,7 +384,7 @@ def test_a_thread_that_breaks_is_counted_too() -> None:
 
 
 def test_the_learners_thread_steps_back_and_others_do_not() -> None:
-    with ThreadPoolExecutor(1, initializer=_step_back) as threads:
+    with ThreadPoolExecutor(1, initializer=step_back) as threads:
         assert threads.submit(_niceness).result() >= _niceness()
 
 

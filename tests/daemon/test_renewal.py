@@ -36,7 +36,7 @@ def row(index: int, **values: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("neighbours", [0, 1, 5])
 def test_what_is_advertised_anew_is_what_the_kernel_would_say(neighbours: int) -> None:
-    rng, count, gap, window = np.random.default_rng(neighbours), 1000, 0.05, 0.05
+    rng, count, gap, share = np.random.default_rng(neighbours), 1000, 0.05, 0.9
     shape = (count, neighbours)
     s = {
         "potential": rng.uniform(0, 0.6, shape),
@@ -58,9 +58,10 @@ def test_what_is_advertised_anew_is_what_the_kernel_would_say(neighbours: int) -
         drift = flow.forecast(
             padded["age"], padded["net_arrivals"], padded["own_rate"], mu, padded["hop"] + gap
         )
-        found = jax.vmap(lambda *x: flow.placement(*x[:-1], gap, window, x[-1]))(
+        window = flow.slope_window(share, gap, padded["hop"], live)
+        found = jax.vmap(lambda *x: flow.placement(*x[:-2], gap, *x[-2:]))(
             flow.waiting_time(queue, servers, rate) + late, rate, queue + 1, servers, padded["potential"],
-            padded["slope"], padded["out"], mu, padded["hop"], live, drift,
+            padded["slope"], padded["out"], mu, padded["hop"], live, window, drift,
         )  # fmt: skip
     before = Verdict("default", 9.0, 9.0, 9.0, None, 9.0, 9.0, release={b"kept": 3})
     hops = np.asarray(found.next_hop)
@@ -82,7 +83,7 @@ def test_what_is_advertised_anew_is_what_the_kernel_would_say(neighbours: int) -
             0.0,
             overrun=overrun[n].item(),
         )
-        said = renewed(before, own, table, window)
+        said = renewed(before, own, table, share)
         expected = None if hops[n] < 0 else bytes.fromhex(table.neighbours[hops[n]].id)
         assert said.next_hop == expected
         assert said.release == before.release, "what the last step found stands"

@@ -103,7 +103,7 @@ def test_tui_default_gives_way_to_any_source(tmp_path, text, value):
 
 
 def test_every_setting_can_be_given():
-    settings = {f.name for f in fields(DaemonSettings)} - {"law", "capabilities", "seeks", "quota", "credits"}
+    settings = {f.name for f in fields(DaemonSettings)} - {"law", "capabilities", "seeks", "quota", "credits", "spirits"}
     settings |= {f"law.{f.name}" for f in fields(LawSettings)}
     settings |= {f"quota.{f.name}" for f in fields(QuotaSettings)}
     settings |= {f"credits.{f.name}" for f in fields(CreditSettings)}

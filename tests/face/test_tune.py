@@ -22,7 +22,6 @@ from shivya.tune_search import Candidate, Outcome, Plan, Progress
 
 from shivya_kernels.fleet import LAWS, Params, Scenario
 
-HOP = 0.02
 DEFAULTS = LAWS["shivya"].params
 SCENARIO = "[scenario]\nnodes = 6\nmean_degree = 3\nseconds = 2\nwarm_up = 0.5\nhotspot = 0.3\n"
 SMALL = Plan(
@@ -64,8 +63,8 @@ def options(**changes: Any) -> Namespace:
 
 def test_the_defaults_lie_inside_and_come_back():
     assert set(tune.NAMES) == set(tune_space.RANGES)
-    at = tune_space.point(DEFAULTS, tune.NAMES, HOP)
-    found = tune_space.parameters(at, tune.NAMES, HOP, DEFAULTS)
+    at = tune_space.point(DEFAULTS, tune.NAMES)
+    found = tune_space.parameters(at, tune.NAMES, DEFAULTS)
     for name in tune.NAMES:
         assert float(getattr(found, name)) == pytest.approx(getattr(DEFAULTS, name), rel=1e-5)
 
@@ -73,20 +72,13 @@ def test_the_defaults_lie_inside_and_come_back():
 def test_no_point_leaves_the_stable_region():
     rng = np.random.default_rng(1)
     points = np.concatenate([rng.normal(0, 3, (500, 12)), np.full((1, 12), 1e4), np.full((1, 12), -1e4)])
-    found = tune_space.parameters(points, tune.NAMES, HOP, DEFAULTS)
-    assert (np.asarray(found.slope_window) <= (np.asarray(found.gap) + HOP) * (1 + 1e-6)).all()
+    found = tune_space.parameters(points, tune.NAMES, DEFAULTS)
+    assert (np.asarray(found.slope_share) <= 1.2).all()
     assert (np.asarray(found.drift_share) < 1).all()
     assert (np.asarray(found.gain) <= 1.5).all()
     for name in tune.NAMES:
         values = np.asarray(getattr(found, name))
         assert np.isfinite(values).all() and (values >= 0).all(), name
-
-
-def test_a_narrow_gap_narrows_a_window_that_is_not_tuned():
-    at = tune_space.point(replace(DEFAULTS, gap=0.006), ("gap",), HOP)
-    found = tune_space.parameters(at, ("gap",), HOP, DEFAULTS)
-    assert float(found.slope_window) == pytest.approx(0.026, rel=1e-4)
-    assert found.drift == DEFAULTS.drift
 
 
 # The search, on fleets whose p99 is a known function of the parameters.
@@ -121,7 +113,7 @@ def by_differences(plan: Plan, fed: Any, defaults: Params, at: np.ndarray) -> tu
     """A fluid that is right about the direction and wrong about the size."""
 
     def value(x: np.ndarray) -> float:
-        return p99_of(tune_space.parameters(x, plan.names, HOP, defaults), 0)
+        return p99_of(tune_space.parameters(x, plan.names, defaults), 0)
 
     eye = np.eye(len(at))
     return value(at), np.array([5 * (value(at + 0.01 * e) - value(at - 0.01 * e)) for e in eye])
@@ -198,10 +190,10 @@ def finished(ratio: float, spread: float = 0.0, chosen: bool = True) -> Outcome:
     """An outcome in which p99 changed by that ratio, more on some fleets than on others."""
     before = tuple(row(0.5, seed) for seed in SMALL.splits["test"])
     after = tuple(row(0.5 * ratio * (1 + spread * (-1) ** k), r["seed"]) for k, r in enumerate(before))
-    at = tune_space.point(DEFAULTS, tune.NAMES, HOP)
+    at = tune_space.point(DEFAULTS, tune.NAMES)
     found = Candidate("gradient step 3", at, experiments.ratio(after, before))
     return Outcome(
-        replace(DEFAULTS, gap=0.03, slope_window=0.04),
+        replace(DEFAULTS, gap=0.03, slope_share=0.4),
         DEFAULTS,
         found if chosen else None,
         (found,),
@@ -243,11 +235,11 @@ def test_what_is_better_is_written_and_can_be_used(capsys, tmp_path, ending):
     assert document["scenario"]["sha256"] == tune_file.scenario_hash(
         build(tomllib.loads(SCENARIO)["scenario"], "")
     )
-    assert tune_file.read(tmp_path / "params.toml") == replace(DEFAULTS, gap=0.03, slope_window=0.04)
+    assert tune_file.read(tmp_path / "params.toml") == replace(DEFAULTS, gap=0.03, slope_share=0.4)
     settings = tmp_path / "shivya.toml"
     settings.write_text("[law]\n" + "".join(f"{k} = {v}\n" for k, v in document["law"].items()))
     law = config.load({}, environ={}, config_file=settings).law
-    assert (law.gap, law.slope_window) == (0.03, 0.04)
+    assert (law.gap, law.slope_share) == (0.03, 0.4)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +291,7 @@ def test_progress_shows_on_a_terminal_only(monkeypatch, ending):
     [
         ({"output": Path("absent/params.toml")}, "--output cannot be written"),
         ({"output": Path()}, "--output cannot be written"),
-        ({"only": ["gap", "speed"]}, "no parameter 'speed'; there are gap, slope_window"),
+        ({"only": ["gap", "speed"]}, "no parameter 'speed'; there are gap, slope_share"),
         ({"file": Path("absent.toml")}, "cannot read absent.toml"),
     ],
     ids=str,

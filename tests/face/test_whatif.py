@@ -34,7 +34,7 @@ def row(i: int, rate: float, arrivals: float) -> dict[str, Any]:
 DOCUMENT: dict[str, Any] = {
     "node": IDS[0],
     "service": "default",
-    "law": {"gap": 0.05, "slope_window": 0.05, "hop_limit": 8, "stale_after": 1.0, "tick_interval": 0.1},
+    "law": {"gap": 0.05, "slope_share": 1.0, "hop_limit": 8, "stale_after": 1.0, "tick_interval": 0.1},
     "nodes": [row(0, 10.0, 4.0), row(1, 20.0, 25.0), row(2, 20.0, 5.0)],
     "links": [
         {"from": IDS[a], "to": IDS[b], "rtt_seconds": 0.002, "traffic": 0.0}

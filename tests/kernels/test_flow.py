@@ -257,6 +257,13 @@ def test_placement_agrees_with_the_rule_restated(node: Node) -> None:
     assert_allclose(p.view, node["potential"] + node["own_sent"] * node["slope"])
 
 
+def test_the_slope_is_taken_over_gap_and_the_shortest_hop_to_a_candidate() -> None:
+    hop, candidate = jnp.array([0.001, 0.02, 0.5]), jnp.array([False, True, True])
+    assert_allclose(flow.slope_window(0.5, 0.05, hop, candidate), 0.035)
+    assert_allclose(flow.slope_window(1.0, 0.05, hop, jnp.zeros(3, bool)), 0.05)
+    assert_allclose(flow.slope_window(1.0, 0.05, hop[:0], candidate[:0]), 0.05)
+
+
 def placement_at(potential: jax.Array, slope: jax.Array, **changes: object) -> flow.Placement:
     n = potential.shape[0]
     node = {"waiting": 1.0, "own_service_rate": 10.0, "queue": 12.0, "servers": 2.0}

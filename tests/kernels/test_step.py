@@ -13,6 +13,8 @@ from neighbourhood import CAPACITY, KEY, RING, assert_finite, observe, start
 from shivya_kernels import beliefs, flow, hodge, step
 from shivya_kernels.complex import NO_VERTEX, Capacity, DimensionMismatch
 from shivya_kernels.layers import SENSES
+from shivya_kernels.morphic import compile_expression
+from shivya_kernels.state import pack, unpack
 
 
 def test_state_is_small_and_an_empty_neighbourhood_is_at_rest() -> None:
@@ -228,3 +230,35 @@ def test_waiting_is_the_public_formula_and_zero_where_nothing_is_offered() -> No
     expected = flow.waiting_time(observation.queue[:3], observation.servers[:3], observation.service_rate[:3])
     np.testing.assert_allclose(info.waiting[:3], expected)
     assert float(info.waiting[3]) == 0.0
+
+
+def test_what_is_believed_foretold_and_grown_moves_no_job() -> None:
+    """Where jobs go follows from queues and rates alone; of the form, only whether a cell drains."""
+    params, state = start()
+    seen = observe(queue=[9.0, 2.0, 1.0, 4.0], potential=[0.9, 0.3, 0.2, 0.5], own_sent=[0.0, 1.0, 0.0, 2.0])
+    state, _ = step.step(params, state, seen)
+    rng = np.random.default_rng(5)
+    memory = unpack(state)
+    other = replace(
+        memory,
+        mean=memory.mean + rng.normal(0, 3, memory.mean.shape),
+        covariance=4.0 * memory.covariance,
+        free_energy=memory.free_energy + 7.0,
+        activator=memory.activator + 0.5,
+        inhibitor=memory.inhibitor + 0.5,
+        thickness=memory.thickness * rng.uniform(1, 2, memory.thickness.shape),
+        history=jax.tree.map(lambda x: x + 1, memory.history),
+    )
+    laws = jax.tree.map(
+        lambda *x: jnp.stack(x), *[compile_expression(("const", 0.7), CAPACITY.program)] * SENSES
+    )
+    changed = step.install(pack(other), laws)
+    _, here = step.step(params, state, seen)
+    _, there = step.step(params, changed, seen)
+    assert int(here.placement.next_hop) == 2 and np.asarray(here.release).any()
+    for a, b in zip(jax.tree.leaves(here.placement), jax.tree.leaves(there.placement), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(here.release, there.release)
+    np.testing.assert_array_equal(here.flow, there.flow)
+    assert not np.array_equal(here.vertex_free_energy, there.vertex_free_energy)
+    assert not np.array_equal(here.conductance, there.conductance)

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,21 @@ class Tab:
             self.errors.append(str(thrown.get("exception", {}).get("description", thrown["text"])))
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+
+    def inside(self) -> Tab:
+        """The frame of the page that has no origin, and so a process of its own; waits until it is there."""
+        for _ in range(int(PATIENCE * 10)):
+            number = next(self._numbers)
+            self._line.send(json.dumps({"id": number, "method": "Target.getTargets", "params": {}}))
+            found = [t for t in _answer(self._line, number)["targetInfos"] if t["type"] == "iframe"]
+            if found:
+                attach = {"targetId": found[0]["targetId"], "flatten": True}
+                self._line.send(
+                    json.dumps({"id": number, "method": "Target.attachToTarget", "params": attach})
+                )
+                return Tab(self._line, _answer(self._line, number)["sessionId"])
+            time.sleep(0.1)
+        raise TimeoutError("the page has no frame")
 
     def size(self, width: int, height: int, *, dense: float = 1.0, mobile: bool = False) -> None:
         self.do(

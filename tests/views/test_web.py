@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import socket
 import time
-from contextlib import AsyncExitStack, closing
+import tracemalloc
+from contextlib import AsyncExitStack, closing, suppress
 from importlib.resources import files
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from pictures import picture
 from serving import TOKEN, UPGRADE, ask, deaf, page, running, ticking
@@ -212,6 +216,38 @@ async def test_a_viewer_that_does_not_read_delays_nobody() -> None:
                 ticks.append((await message(viewer))["tick"])
             assert ticks == list(range(ticks[0], ticks[0] + len(ticks))), "the other one missed nothing"
             assert server.counts.viewers == 2
+
+
+async def test_two_hundred_that_never_read_delay_no_tick_and_take_no_memory() -> None:
+    crowd: list[socket.socket] = []
+
+    def come() -> None:
+        for _ in range(200):
+            with suppress(OSError):  # hung up on before it had asked: that is what the others get, too
+                crowd.append(deaf(server.port))
+
+    async with running(page(ticking(large), patience=1e6)) as server, viewing(server) as viewer:
+        size = len(await viewer.recv())
+        tracemalloc.start()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anyio.to_thread.run_sync, come)
+                ticks = [(await message(viewer))["tick"] for _ in range(5)]
+            while server.counts.viewers < MAX_VIEWERS:
+                ticks.append((await message(viewer))["tick"])
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            dropped = server.counts.dropped
+            ticks += [(await message(viewer))["tick"] for _ in range(10)]
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            for one in crowd:
+                one.close()
+        assert ticks == list(range(ticks[0], ticks[0] + len(ticks))), "whoever reads missed nothing"
+        assert server.counts.dropped - dropped >= 5 * (MAX_VIEWERS - 1), "each stuck one holds one frame"
+        assert after - before < 3 * size, "and no more of them as time goes on"
 
 
 async def test_a_viewer_that_does_not_read_is_let_go() -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "QuorumReached",
     "SettlementDue",
     "SignalReceived",
+    "SpiritTold",
     "Undeliverable",
     "Unlinked",
 ]
@@ -118,6 +119,14 @@ class HistoryShown:
 
 
 @dataclass(frozen=True, slots=True)
+class SpiritTold:
+    """A node published what it knows of the spirit on the mesh; `value` is as it came, empty when it went."""
+
+    id: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class IncarnationAdopted:
     """A peer remembers a later life of this node than its own clock gave; this one goes beyond it."""
 
@@ -134,6 +143,7 @@ Event = (
     | LedgerHeadTold
     | HistoryWanted
     | HistoryShown
+    | SpiritTold
     | LinkEvent
     | SignalEvent
     | LeaseEvent

@@ -268,6 +268,10 @@ class Node:
         """Show a member that this node's does; raises `EncodeError`."""
         self._stack.send_layer(node, HISTORY, encode_history(Shown(old, checkpoint, path)), now)
 
+    def tell_spirit(self, value: bytes) -> None:
+        """Tell the fleet what this node knows of the spirit on the mesh; raises `EncodeError`."""
+        self._stack.gossip.publish(Key.SPIRIT, value)
+
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""
         self._gate.block(address)

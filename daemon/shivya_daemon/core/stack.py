@@ -13,7 +13,7 @@ from shivya_daemon.core.dht.dht import Dht
 from shivya_daemon.core.dht.requests import Message
 from shivya_daemon.core.dht.token_frames import TokenGrant, TokenPut, TokenRequest, TokenStored
 from shivya_daemon.core.errors import DecodeError
-from shivya_daemon.core.events import IncarnationAdopted, LedgerHeadTold, PeerJoined, PeerLeft
+from shivya_daemon.core.events import IncarnationAdopted, LedgerHeadTold, PeerJoined, PeerLeft, SpiritTold
 from shivya_daemon.core.frames import TOKEN, Frame, Layered, Payload, encode
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.gossip.gossip import Gossip
@@ -95,6 +95,8 @@ class Stack:
         self.profile = profile
         self.draining = False
         self._known: set[bytes] = set()
+        self._spirited: set[bytes] = set()
+        """Nodes that told of a spirit."""
 
     # Sending
 
@@ -184,6 +186,9 @@ class Stack:
                     self.gradient.hear(node, stamp, decode_resources(value), now)
                 elif key == Key.LEDGER_HEAD:
                     self.outbox.emit(LedgerHeadTold(node, state.announcement.public_key, value))
+                elif key == Key.SPIRIT:
+                    self._spirited.add(node)
+                    self.outbox.emit(SpiritTold(node, value))
             except DecodeError as error:
                 self.outbox.counters.drop(error.reason)
 
@@ -195,6 +200,9 @@ class Stack:
         """Drop what a node published that is gone."""
         self.topology.forget(node)
         self.gradient.forget(node)
+        if node in self._spirited:
+            self._spirited.discard(node)
+            self.outbox.emit(SpiritTold(node, b""))
 
     def say_links(self) -> None:
         """Tell the other layers, and the fleet, which links there are."""

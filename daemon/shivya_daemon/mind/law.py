@@ -51,7 +51,7 @@ class Law:
         with jax.enable_x64(True):
             self._params = Params(
                 gap=jnp.asarray(settings.gap),
-                slope_window=jnp.asarray(settings.slope_window),
+                slope_share=jnp.asarray(settings.slope_share),
                 drift=jnp.asarray(settings.drift),
                 drift_fade=jnp.asarray(settings.drift_fade),
                 drift_share=jnp.asarray(settings.drift_share),

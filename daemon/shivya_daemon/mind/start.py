@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 
 def start_law(settings: LawSettings, own: bytes) -> Law:
     """Import JAX, compile the step (or load it from the cache) and return a law that is ready to judge."""
+    prepare()
+    from shivya_daemon.mind.law import Law
+
+    law = Law(settings, seed=int.from_bytes(own[:4]))
+    alone = World("default", (Vertex(own, 0, 1, 1.0, 0.0, 0.0),), (), settings.stale_after)
+    law.judge((alone,), 0.0, 0.0, 0.0)
+    law.judge((), 0.0, 0.0, 0.0)  # forget the rehearsal
+    trim()
+    return law
+
+
+def prepare() -> None:
+    """Tell JAX how to behave in a daemon; wants to be called before it is imported."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_cpu_multi_thread_eigen" not in flags:
@@ -36,21 +49,13 @@ def start_law(settings: LawSettings, own: bytes) -> Law:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compile_cache()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    from shivya_daemon.mind.law import Law
-
-    law = Law(settings, seed=int.from_bytes(own[:4]))
-    alone = World("default", (Vertex(own, 0, 1, 1.0, 0.0, 0.0),), (), settings.stale_after)
-    law.judge((alone,), 0.0, 0.0, 0.0)
-    law.judge((), 0.0, 0.0, 0.0)  # forget the rehearsal
-    _trim()
-    return law
 
 
 def start_learner(own: bytes) -> Learner:
     """Return a learner whose lessons compile nothing before the first one is due."""
     from shivya_daemon.mind.learn import Learner
 
-    executor = ThreadPoolExecutor(1, "learner", initializer=_step_back)
+    executor = ThreadPoolExecutor(1, "learner", initializer=step_back)
     return Learner(partial(_load_study, int.from_bytes(own[:4])), executor, time.monotonic, time.sleep)
 
 
@@ -59,7 +64,7 @@ def start_guard() -> Engine:
     from shivya_daemon.mind import beat
 
     beat.rehearse()
-    _trim()
+    trim()
     return beat
 
 
@@ -68,11 +73,11 @@ def _load_study(seed: int) -> Study:
     from shivya_daemon.mind.law import CAPACITY
 
     study.rehearse(CAPACITY.program)
-    _trim()
+    trim()
     return partial(study.study, CAPACITY.program, seed)
 
 
-def _step_back() -> None:
+def step_back() -> None:
     """Lower the priority of the calling thread, where the system has priorities of threads.
 
     A little only: while it traces a program it holds the interpreter, and a tick would wait for it.
@@ -82,7 +87,7 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
 
 
-def _trim() -> None:
+def trim() -> None:
     """Hand back to the system what the compiler has freed, where the C library can: some 100 MB, or 500."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

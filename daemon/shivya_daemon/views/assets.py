@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from websockets.http11 import Response
 
+from shivya_daemon.views.frames import frame_sources
 from shivya_daemon.views.front import refused, response
 
 _KINDS = {
@@ -42,6 +43,7 @@ def policy(port: int) -> str:
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         f"connect-src 'self' ws://127.0.0.1:{port} ws://localhost:{port}; "
+        f"frame-src {frame_sources(port)}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     )

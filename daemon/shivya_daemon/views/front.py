@@ -99,14 +99,15 @@ async def listen(
             super().connection_lost(exc)
 
     def reply(_connection: ServerConnection, request: Request) -> Response | None:
-        why = gates[0].refusal(request.headers.get_all("Host"), request.headers.get_all("Origin"))
+        path, _, query = request.path.partition("?")
+        headers = request.headers
+        why = gates[0].refusal(headers.get_all("Host"), headers.get_all("Origin"), path)
         if why is not None:
             turned_away()
             return refused(*why)
         if request.method != "GET":
             return response(HTTPStatus.METHOD_NOT_ALLOWED, b"Read only: GET.\n", more={"Allow": "GET"})
-        path, _, query = request.path.partition("?")
-        upgrades = "websocket" in ",".join(request.headers.get_all("Upgrade")).lower()
+        upgrades = "websocket" in ",".join(headers.get_all("Upgrade")).lower()
         return answer(path, query, upgrades)
 
     try:

@@ -8,7 +8,7 @@ token keeps other users of the machine out. Nothing here can raise on what a req
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qs
@@ -24,8 +24,12 @@ class Gate:
     """Exact values of Host; None lets any pass, for addresses that are public anyway."""
     origins: frozenset[str]
     token: str | None = None
+    framed: Callable[[str], bool] | None = None
+    """Whether a path is for frames without an origin, which say "null"; None if there are none."""
 
-    def refusal(self, hosts: Sequence[str], origins: Sequence[str]) -> tuple[HTTPStatus, str] | None:
+    def refusal(
+        self, hosts: Sequence[str], origins: Sequence[str], path: str = "/"
+    ) -> tuple[HTTPStatus, str] | None:
         """Return why a request with these headers is refused, or None.
 
         `hosts` and `origins` are all values of these headers. No Origin is allowed: a browser sends one with
@@ -33,9 +37,12 @@ class Gate:
         """
         if self.hosts is not None and (len(hosts) != 1 or hosts[0].lower() not in self.hosts):
             return HTTPStatus.MISDIRECTED_REQUEST, "This address serves requests for its own name only.\n"
-        if any(origin not in self.origins for origin in origins) or len(origins) > 1:
+        if len(origins) > 1 or any(not self._passes(origin, path) for origin in origins):
             return HTTPStatus.FORBIDDEN, "Requests that other sites make are refused.\n"
         return None
+
+    def _passes(self, origin: str, path: str) -> bool:
+        return origin in self.origins or (origin == "null" and self.framed is not None and self.framed(path))
 
     def knows(self, query: str) -> bool:
         """Return whether `query` has the one right token."""
@@ -48,7 +55,7 @@ class Gate:
         return len(given) == 1 and hmac.compare_digest(given[0].encode(), self.token.encode())
 
 
-def loopback_gate(port: int, token: str | None = None) -> Gate:
+def loopback_gate(port: int, token: str | None = None, framed: Callable[[str], bool] | None = None) -> Gate:
     """Return the gate of a server on 127.0.0.1."""
     hosts = frozenset(f"{host}:{port}" for host in _LOOPBACK)
-    return Gate(hosts, frozenset(f"http://{host}" for host in hosts), token)
+    return Gate(hosts, frozenset(f"http://{host}" for host in hosts), token, framed)

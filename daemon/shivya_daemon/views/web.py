@@ -23,6 +23,7 @@ from websockets.http11 import Response
 
 from shivya_daemon.snapshot import Snapshot
 from shivya_daemon.views.assets import Assets
+from shivya_daemon.views.frames import ROOT, Find, Frames
 from shivya_daemon.views.front import listen, refused
 from shivya_daemon.views.gate import loopback_gate
 from shivya_daemon.views.words import finite
@@ -76,7 +77,10 @@ class Mailbox:
 
 
 class PageServer:
-    """Serves the page on 127.0.0.1; `look` gives the present snapshot, `clock` and `wall` the time."""
+    """Serves the page on 127.0.0.1.
+
+    `look` gives the present snapshot, `clock` and `wall` the time, `find` what a spirit shows itself with.
+    """
 
     def __init__(
         self,
@@ -87,6 +91,7 @@ class PageServer:
         wall: Callable[[], float],
         *,
         patience: float = _PATIENCE,
+        find: Find = lambda digest: None,
     ) -> None:
         self.counts = PageCounts()
         self.port = port
@@ -96,6 +101,7 @@ class PageServer:
         self._wall = wall
         self._patience = patience
         self._assets = Assets()
+        self._frames = Frames(token, find)
         self._mailboxes: set[Mailbox] = set()
         self._watched = anyio.Event()
 
@@ -109,7 +115,7 @@ class PageServer:
         async with listen(
             HOST,
             self.port,
-            lambda port: loopback_gate(port, self._token),
+            lambda port: loopback_gate(port, self._token, self._frames.knows),
             self._answer,
             self._watch,
             flag="--visualize PORT",
@@ -130,6 +136,9 @@ class PageServer:
                 return refused(HTTPStatus.SERVICE_UNAVAILABLE, "Enough viewers; close another page.\n")
             if known:
                 return None
+        elif path.startswith(ROOT):
+            if self._frames.knows(path):
+                return self._frames.answer(path, self.port)
         elif known or path != "/":
             return self._assets.answer(path, self.port)
         self._turn_away()
@@ -181,21 +190,28 @@ class PageServer:
             if snapshot.tick != tick:
                 tick, ticked = snapshot.tick, now
             # In a thread: the size of a mesh must not hold the node.
-            frame, more = await anyio.to_thread.run_sync(_timed, snapshot, self._wall(), now - ticked)
+            frame, more = await anyio.to_thread.run_sync(
+                _timed, snapshot, self._wall(), now - ticked, self._frames
+            )
             for mailbox in self._mailboxes:
                 self.counts.dropped += mailbox.put(frame)
             await anyio.sleep(max(1.0 / RATE, _SHARE * (cost + more)))
 
 
-def _timed(snapshot: Snapshot, t: float, age: float) -> tuple[str, float]:
+def _timed(snapshot: Snapshot, t: float, age: float, frames: Frames) -> tuple[str, float]:
     """Return the message and the processor time in seconds that it took."""
     spent = time.thread_time()
-    return encode(snapshot, t, age), time.thread_time() - spent
+    return encode(snapshot, t, age, frames), time.thread_time() - spent
 
 
-def encode(snapshot: Snapshot, t: float, age: float) -> str:
-    """Return one message: the status object, `t` (Unix seconds) and `age_seconds`, of its last tick."""
+def encode(snapshot: Snapshot, t: float, age: float, frames: Frames | None = None) -> str:
+    """Return one message: the status object, `t` (Unix seconds) and `age_seconds`, of its last tick.
+
+    A spirit has `frame` besides: the path of its picture, or null where its package is not here.
+    """
     document = {"t": t, "age_seconds": age, **snapshot.to_json()}
+    if snapshot.spirit is not None and frames is not None:
+        document["spirit"] = {**snapshot.spirit, "frame": frames.place(snapshot.spirit.get("digest"))}
     try:
         return json.dumps(document, separators=(",", ":"), allow_nan=False)
     except ValueError:  # a browser refuses a message that has NaN or an infinity anywhere in it

@@ -310,7 +310,7 @@ def _publish(
     heard, me = after.heard, _here(fed, params, after, 0.0)
     spare = jnp.maximum(me.slots - me.held - 1, 0)
     slopes = heard.table[:, :, st.SLOPE]
-    window = jnp.asarray(params.slope_window)
+    window = jnp.asarray(params.slope_share * (params.gap + fed.hop))
     said = law.advertise(me.own, me.rate, spare, ways, slopes, live, window, width)
     of_all = (jnp.broadcast_to(x[:, None], live.shape) for x in (me.rate, after.net, me.held))
     news = jnp.stack([said.potential, said.slope, after.received, *of_all], axis=2)

@@ -70,8 +70,8 @@ class Params:
 
     gap: float | Float[Array, ""] = 0.05
     """Least gain worth a move beyond the hop, seconds."""
-    slope_window: float | Float[Array, ""] = 0.05
-    """Rise of W over which the advertised slope is taken, seconds; keep it <= gap + hop."""
+    slope_share: float | Float[Array, ""] = 1.0
+    """Rise of W over which the advertised slope is taken, as a share of gap + the shortest hop."""
     own_sent: float | Float[Array, ""] = 1.0
     """Weight of jobs under way."""
     drift: float | Float[Array, ""] = 0.5

@@ -217,7 +217,8 @@ def publish(world: World, law: Law, params: Params, state: State, step: Array) -
     me = here(world, params, state, node, state.queues.ends[node], now)
     view = look(world, law, params, state, node, me, step, me.waiting, step + 0 * node, node < 0)
     if law.potential:
-        chosen = jax.vmap(lambda *x: flow.placement(*x[:-1], params.gap, params.slope_window, x[-1]))(
+        window = flow.slope_window(params.slope_share, params.gap, view.hop, view.live)
+        chosen = jax.vmap(lambda *x: flow.placement(*x[:-2], params.gap, *x[-2:]))(
             me.own,
             me.rate,
             # The next job raises the wait unless a server stays free beside it.
@@ -229,6 +230,7 @@ def publish(world: World, law: Law, params: Params, state: State, step: Array) -
             view.rate,
             view.hop,
             view.live,
+            window,
             drift_of(view, params),
         )
         potential, second = chosen.potential, chosen.second_potential

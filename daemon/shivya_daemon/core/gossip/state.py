@@ -38,6 +38,7 @@ class Key(IntEnum):
     LEDGER_HEAD = 4
     FORM = 5
     LEAVING = 6
+    SPIRIT = 7
 
 
 class Status(Enum):

@@ -8,6 +8,7 @@ import { Layout } from "./layout.js";
 import { readMesh } from "./mesh.js";
 import { NAMES, colour, gradient, ramp } from "./schemes.js";
 import { Scene } from "./scene.js";
+import { SpiritView } from "./spirit.js";
 import { Stream } from "./stream.js";
 import { showTable } from "./table.js";
 import { Timeline } from "./timeline.js";
@@ -27,6 +28,7 @@ const scene = new Scene(new Layout());
 const history = new History();
 const timeline = new Timeline(find("timeline"));
 const labels = new Labels(find("labels"), choose);
+const spirit = new SpiritView(find, () => { dirty = true; });
 let painter = tubePainter(surface, fallBack) ?? drawnPainter(surface);
 let paused = false;
 let last = { status: null, mesh: null };
@@ -46,6 +48,7 @@ function take(status) {
   showVitals(status, mesh);
   if (scene.chosen && !showDetails(find("details-body"), mesh, scene.chosen)) choose(null);
   showTable(find("table"), mesh);
+  spirit.take(status.spirit ?? null);
   write(find("name"), mesh.self.name);
   document.title = `${mesh.self.name} · Shivya`;
   write(find("fine"), `${plain(status.version, 24)} · ${mesh.self.address} · up ${duration(status.uptime_seconds)}`);
@@ -191,6 +194,7 @@ const DO = {
   " ": () => { paused = press("pause"); showState(); },
   f: () => { scene.flow = press("flow") ? "measured" : "recommended"; },
   t: () => { document.body.classList.toggle("tabled", press("show-table")); },
+  s: () => spirit.toggle(),
   c: () => recolour(NAMES[(NAMES.indexOf(document.documentElement.dataset.scheme) + 1) % NAMES.length]),
   "?": () => find("keys").showModal(),
   "+": () => zoom(1.3),
@@ -206,6 +210,7 @@ function controls() {
   for (const [id, key] of [["pause", " "], ["flow", "f"], ["show-table", "t"], ["help", "?"], ["close", "Escape"]]) {
     find(id).addEventListener("click", DO[key]);
   }
+  for (const id of ["show-spirit", "close-spirit"]) find(id).addEventListener("click", DO.s);
   addEventListener("keydown", (event) => {
     const inControl = event.target.closest?.("select, dialog[open]") || (event.key === " " && event.target.closest?.("button"));
     if (event.ctrlKey || event.metaKey || event.altKey || inControl) return;
