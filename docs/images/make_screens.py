@@ -116,15 +116,15 @@ def page(tab: Tab, node: Node, scheme: str, nodes: int) -> None:
 
 
 def grow(nodes: list[Node], history: History) -> None:
-    """Summon the organism, and wait until it has found all food of the first node and has a body."""
+    """Summon the organism, and wait until it has found all food of the first node and is two minutes old."""
     nodes[0].ask("SUMMON name=physarum")
     end = time.monotonic() + GROWN
     while time.monotonic() < end:
         run_for(nodes, 2.0, history)
         spirit = nodes[0].ask("STATUS")["spirit"]
-        if spirit and spirit["panel"]["cells"] > 150 and all(food[4] >= 0 for food in spirit["foods"]):
+        if spirit and spirit["now"] > 120.0 and all(food[4] >= 0 for food in spirit["foods"]):
             return
-    raise SystemExit(f"the spirit has not grown in {GROWN:g} s: {nodes[0].ask('SPIRIT')}")
+    raise SystemExit(f"the spirit has not found its food in {GROWN:g} s")
 
 
 def save(picture: bytes, name: str) -> None:

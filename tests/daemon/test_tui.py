@@ -92,6 +92,13 @@ def test_an_open_breaker_stands_where_the_conductance_would():
     assert text.count("half-open") == 1
 
 
+def test_a_spirit_is_named_where_one_lives():
+    assert "spirit" not in drawn(snapshot(), 132, 36)
+    lives = {"name": "physarum", "panel": {"cells": 143, "nodes": 3}}
+    assert "spirit physarum 143 cells, 3 nodes" in drawn(snapshot(spirit=lives), 132, 36)
+    assert "spirit" not in drawn(snapshot(spirit={"name": "physarum", "panel": None}), 132, 36)
+
+
 def test_an_empty_node_says_so():
     picture = snapshot(0, 0, 0, law="starting", tick_seconds_p50=None, drops={}, guard=None, phase=None)
     text = drawn(picture, 80, 24)

@@ -14,6 +14,7 @@ from shivya_daemon.settings import (
     LawSettings,
     QuotaSettings,
     SettingsError,
+    SpiritSettings,
 )
 
 
@@ -103,10 +104,12 @@ def test_tui_default_gives_way_to_any_source(tmp_path, text, value):
 
 
 def test_every_setting_can_be_given():
-    settings = {f.name for f in fields(DaemonSettings)} - {"law", "capabilities", "seeks", "quota", "credits", "spirits"}
+    tables = {"law", "capabilities", "seeks", "quota", "credits", "spirits"}
+    settings = {f.name for f in fields(DaemonSettings)} - tables
     settings |= {f"law.{f.name}" for f in fields(LawSettings)}
     settings |= {f"quota.{f.name}" for f in fields(QuotaSettings)}
     settings |= {f"credits.{f.name}" for f in fields(CreditSettings)}
+    settings |= {f"spirits.{f.name}" for f in fields(SpiritSettings)}
     assert set(CAPABILITY_KEYS.values()) == {f.name for f in fields(CapabilitySettings)}
     for table in ("capabilities", "capabilities.seeks"):
         settings |= {f"{table}.{key}" for key in CAPABILITY_KEYS}

@@ -15,7 +15,7 @@ from shivya_daemon.net.memory import MemoryNetwork
 from shivya_daemon.settings import SpiritSettings
 from shivya_daemon.spirits import boundary, register
 from shivya_daemon.spirits.life import Life
-from shivya_daemon.spirits.lived import Drawing, Round
+from shivya_daemon.spirits.lived import Books, Drawing, Round
 from shivya_daemon.spirits.outlook import Outlook
 from shivya_daemon.spirits.refused import SpiritRefused
 from shivya_daemon.spirits.register import UNIT
@@ -46,7 +46,7 @@ class Wells:
         cells = {place: (self.held[place] / UNIT, 0.5) for place, link in links.items() if link.value > 0.0}
         none = np.zeros(0)
         empty = Drawing(np.zeros((0, 3)), none, none, np.zeros((0, 2), int), none, none, none)
-        return Round(cells, {}, moved, empty, sum(self.held.values()) / UNIT, 0.0, 0.0, 0)
+        return Round(cells, {}, moved, empty, sum(self.held.values()) / UNIT, 0.0, 0.0, 0, Books())
 
 
 class Inhabitant:
@@ -131,7 +131,7 @@ class Mesh:
                 assert here["received"] <= there["sent"]
         sent = sum(each.life.exchange.sent for each in alive)  # type: ignore[union-attr]
         received = sum(each.life.exchange.received for each in alive)  # type: ignore[union-attr]
-        undelivered = sum(sum(each.life.exchange._arrived.values()) for each in alive)  # type: ignore[union-attr]
+        undelivered = sum(each.life.exchange.waiting for each in alive)  # type: ignore[union-attr]
         held = sum(each.held for each in alive) + undelivered
         assert held + sent - received == sum(each.wells.taken_in for each in alive)
         assert sent >= received

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shivya_daemon.spirits.package import BUILT_IN, SUFFIX, BadPackage, Package, installed, read
+from shivya_daemon.spirits.package import BUILT_IN, SUFFIX, BadPackage, Package, built_in, installed, read
 from shivya_daemon.spirits.refused import SpiritRefused
 from shivya_daemon.spirits.register import Register
 
@@ -68,13 +68,18 @@ class Catalogue:
         return self._refused
 
     def _look(self) -> None:
-        found = sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
-        stats = [(path, path.stat()) for path in found if path.exists()]
-        seen = [(path.name, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
-        if seen != self._seen:
-            refused: list[str] = []
+        refused: list[str] = []
+        try:
+            found = sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
+            stats = [(path.name, path.stat()) for path in found]
+            seen = [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats]
+            if seen == self._seen:
+                return
             packages = installed(self.folder, lambda path, why: refused.append(f"{path.name}: {why}"))
-            self._seen, self._packages, self._refused = seen, tuple(packages), tuple(refused)
+        except OSError as error:  # the folder cannot be read, or changes just now; our own are there anyway
+            seen, packages = [], [built_in(name) for name in BUILT_IN]
+            refused = [f"{self.folder}: {error.strerror}"]
+        self._seen, self._packages, self._refused = seen, tuple(packages), tuple(refused)
 
 
 def _row(package: Package, known: Register) -> dict[str, Any]:

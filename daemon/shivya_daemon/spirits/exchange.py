@@ -121,6 +121,11 @@ class Exchange:
         arrived, self._arrived = self._arrived, {}
         return arrived
 
+    @property
+    def waiting(self) -> int:
+        """What came and was not yet asked for."""
+        return sum(self._arrived.values())
+
     def transit(self, peer: bytes) -> int:
         """Return what was sent to a neighbour and has not been heard back."""
         account = self._accounts.get(peer)

@@ -107,14 +107,14 @@ class Host:
     def report(self, now: float) -> dict[str, Any] | None:
         """Return what is to be seen, or None before the first round. It is not changed afterwards."""
         lived = self.life.round
-        if lived is None or self._body is None:
+        if lived is None:
             return None
         if self._shown is None or self._shown[0] is not lived:
             from shivya_daemon.spirits import picture
 
             names = {peer.id: peer.name for peer in self._node.peers(now)}
             totals = self._keeper.totals(self.life.part(), self._node.members)
-            self._shown = lived, picture.body(self.life, self._body.books, totals, names, now)
+            self._shown = lived, picture.body(self.life, totals, names, now)
         said = self.package.manifest
         return {
             "name": said.name,
@@ -125,6 +125,12 @@ class Host:
             "settings": self._keeper.register.settings.to_json(),
             **self._shown[1],
         }
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """What was of no use, by reason; `left_out` are seconds of its time that never were."""
+        left_out = {"left_out": round(self.steps.left_out)} if self.steps.left_out else {}
+        return {**self.life.exchange.drops, **left_out}
 
     def _say(self, now: float) -> None:
         for peer, payload in self.life.messages(now):

@@ -104,7 +104,7 @@ class Life:
     def nutrient(self) -> float:
         """What is here: in the body, and come but not yet in it."""
         body = 0.0 if self.round is None else self.round.nutrient
-        return body + sum(self._pending.values()) / UNIT
+        return body + (sum(self._pending.values()) + self.exchange.waiting) / UNIT
 
     def where(self, peer: bytes) -> tuple[int, tuple[float, float, float]] | None:
         """Return place and position of a link; None beyond what there is room for."""

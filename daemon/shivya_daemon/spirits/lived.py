@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -53,29 +53,23 @@ class Round:
     efficiency: float
     cost: float
     status: int
+    books: Books
+    """As of the end of the last round."""
 
 
 class Body(Protocol):
     """What lives here."""
-
-    @property
-    def books(self) -> Books:
-        """Of all rounds so far."""
-        ...
 
     def live(self, links: Mapping[int, Outlook], settings: Settings, rounds: int, now: float) -> Round:
         """Let rounds pass."""
         ...
 
 
-@dataclass
 class Still:
     """A spirit that is a picture alone: nothing lives, and nothing is computed."""
-
-    books: Books = field(default_factory=Books)
 
     def live(self, links: Mapping[int, Outlook], settings: Settings, rounds: int, now: float) -> Round:
         """Return a part without cells."""
         none = np.zeros(0)
         empty = Drawing(np.zeros((0, 3)), none, none, np.zeros((0, 2), int), none, none, none)
-        return Round({}, {}, {}, empty, 0.0, 0.0, 0.0, 0)
+        return Round({}, {}, {}, empty, 0.0, 0.0, 0.0, 0, Books())

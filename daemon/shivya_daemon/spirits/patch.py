@@ -6,7 +6,7 @@ JAX is imported and the kernel compiled when the first `Patch` is made, which ta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -109,6 +109,7 @@ class Patch:
             float(s.nutrient.sum()) if self._alive else 0.0,
             *self._measured[1:],
             status,
+            replace(self.books),
         )
 
 

@@ -9,18 +9,18 @@ import numpy as np
 
 from shivya_daemon.spirits.keeper import Totals
 from shivya_daemon.spirits.life import Life
-from shivya_daemon.spirits.lived import Books, Drawing
+from shivya_daemon.spirits.lived import Drawing
 from shivya_daemon.spirits.register import UNIT
 
 _DIGITS = 4
 
 
-def body(life: Life, books: Books, totals: Totals, names: Mapping[bytes, str], now: float) -> dict[str, Any]:
+def body(life: Life, totals: Totals, names: Mapping[bytes, str], now: float) -> dict[str, Any]:
     """Return the part: cells, tubes, foods, what crossed each link, and the numbers of the panel."""
     lived = life.round
     exchange = life.exchange
     assert lived is not None, "a part is shown from its first round on"
-    accounts = exchange.accounts()
+    accounts, books = exchange.accounts(), lived.books
     foods: list[list[object]] = []
     links: list[dict[str, object]] = []
     for peer, value in sorted(life.values.items()):

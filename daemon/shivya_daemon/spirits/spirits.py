@@ -7,6 +7,7 @@ links by directed signals.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -59,6 +60,7 @@ class Spirits:
         """Opened in this life, for their epochs."""
         self._told_at = float("-inf")
         self._trouble: str | None = None
+        self._drops: Counter[str] = Counter()
 
     # What an operator asks
 
@@ -99,6 +101,7 @@ class Spirits:
             "summoned": named if known.summoned else None,
             "lives_here": self._host is not None,
             "why_not": self._why_not(),
+            "drops": {**self._drops, **({} if self._host is None else self._host.drops)},
             "spirit": self.report(self._clock()),
         }
 
@@ -135,7 +138,7 @@ class Spirits:
         try:
             news = self._keeper.hear(node, value)
         except DecodeError as error:
-            _log.debug("%s tells no register of spirits: %s", node.hex()[:8], error.reason)
+            self._drops[f"register_{error.reason}"] += 1
             return
         if news and self._settings.follow:
             self._trouble = None

@@ -180,6 +180,16 @@ def threat(s: Snapshot, length: int, glyphs: Glyphs) -> list[Cell]:
     return parts
 
 
+def spirit(s: Snapshot) -> list[Cell]:
+    """Return the spirit that lives here in the parts of a line; none where none does."""
+    panel = None if s.spirit is None else s.spirit.get("panel")
+    if s.spirit is None or not isinstance(panel, Mapping):
+        return []
+    cells, nodes = figure(panel, "cells"), figure(panel, "nodes")
+    said = f"{plain(s.spirit.get('name'), 32)} {number(cells)} cells, {number(nodes)} nodes"
+    return [("  spirit ", DIM), (said, "magenta")]
+
+
 def phase_lines(s: Snapshot, height: int, glyphs: Glyphs) -> list[Text]:
     """Return the ring of phases, with what it says beside it."""
     own = None if s.phase is None else figure(s.phase, "theta")

@@ -123,6 +123,7 @@ def _header(
             second += [(f"  {name} ", DIM), f"{s.host[name]:.0%}"]
     if s.credits is not None:
         second += [("  credits ", DIM), credit(s.credits.get("balance")) if s.credits.get("open") else "-"]
+    second += panels.spirit(s)
     lines = [line(*parts), line(*second)]
     if not full:
         energy = number(s.collective_free_energy)

@@ -68,7 +68,7 @@ export class Scene {
       cell.phase = cell.it.phase + turned;
       cell.pulse = 1 + swing * Math.sin(cell.phase);
       this.#place(cell, lens(cell.it.x, cell.it.y, cell.it.z));
-      cell.radius = cell.scale * (0.008 + 0.022 * cell.fill) * cell.shown;
+      cell.radius = cell.scale * (0.007 + 0.019 * cell.fill) * cell.shown;
     }
     for (const tube of this.tubes.values()) this.#advanceTube(tube, thickest, ease, dt, still, swing);
     for (const food of this.foods.values()) this.#advanceFood(food, lens, ease, turned, swing);

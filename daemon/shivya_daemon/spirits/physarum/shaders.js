@@ -12,20 +12,20 @@ layout(location = 2) in vec4 form;    // radius, flow 0 to 1, distance travelled
 layout(location = 3) in vec4 state;   // phase at both ends, how much it swings, nearness
 layout(location = 4) in vec2 more;    // opacity, whether dashed
 ${SCREEN}
-out vec3 place;                       // along 0 to 1, pixels along, pixels across
+out vec2 place;                       // pixels along and across
+flat out float len;
 flat out vec4 look;                   // flow, light, way, nearness
 flat out vec4 shape;                  // radius, swing, opacity, dashed
 flat out vec2 phases;
 flat out float reach;
 void main() {
   vec2 chord = ends.zw - ends.xy;
-  float len = length(chord);
+  len = length(chord);
   vec2 t = chord / max(len, 1e-4);
-  float s = strip.x;
   float radius = max(form.x, 0.45);
   reach = 4.0 * radius + 9.0;
-  float along = mix(-radius, len + radius, s);   // round ends, so that tubes join
-  place = vec3(s, along, strip.y * reach);
+  float along = mix(-reach, len + reach, strip.x);
+  place = vec2(along, strip.y * reach);
   look = vec4(form.yzw, state.w);
   shape = vec4(radius, state.z, more.x, more.y);
   phases = state.xy;
@@ -34,7 +34,8 @@ void main() {
 
 export const TUBE_FRAGMENT = `#version 300 es
 precision highp float;
-in vec3 place;
+in vec2 place;
+flat in float len;
 flat in vec4 look;
 flat in vec4 shape;
 flat in vec2 phases;
@@ -44,25 +45,30 @@ uniform float dense;                  // device pixels per CSS pixel
 uniform float shine;                  // tube glow, 0 to 1
 out vec4 paint;
 void main() {
-  float s = place.x, flow = look.x, near = look.w;
-  float whole = place.y / max(s, 1e-4);
+  float flow = look.x, near = look.w;
+  float s = clamp(place.x / max(len, 1e-3), 0.0, 1.0);
   float radius = shape.x * (1.0 + shape.y * sin(mix(phases.x, phases.y, s)));
-  float away = abs(place.z);
+  float beyond = max(max(-place.x, place.x - len), 0.0);
+  float away = length(vec2(beyond, place.y));   // round ends, so that tubes join
   float d = away / radius;
   float body = 1.0 - smoothstep(-0.75 / dense, 0.75 / dense, away - radius);
   float round_ = sqrt(max(0.0, 1.0 - d * d));
   vec3 hue = texture(ramp, vec2(0.16 + 0.66 * flow, 0.5)).rgb;
   vec3 light = texture(ramp, vec2(0.45 + 0.55 * flow, 0.5)).rgb;
   // Comets of light run with the flow; head and tail tell its way even when nothing moves.
-  float wave = fract(look.z * (place.y - look.y) / 46.0);
+  float wave = fract(look.z * (place.x - look.y) / 46.0);
   float comet = (pow(wave, 4.0) * smoothstep(1.0, 0.92, wave)) * smoothstep(0.08, 0.3, flow);
   float vein = comet * exp(-3.0 * d * d) * (0.3 + 0.7 * flow);
-  float dashed = shape.w > 0.5 ? step(0.5, fract(place.y / 9.0)) : 1.0;
+  float dashed = shape.w > 0.5 ? step(0.5, fract(place.x / 9.0)) : 1.0;
   vec3 skin = hue * (0.30 + 0.58 * round_ * round_ + 0.20 * smoothstep(0.55, 1.0, d));
   skin += hue * (0.10 + 0.30 * flow) * exp(-5.0 * d * d);
   skin += light * vein * 1.1 + vec3(0.4) * vein * vein;
-  float fade = smoothstep(reach, 0.35 * reach, away);
-  float halo = exp(-0.6 * max(away - 0.7 * radius, 0.0) / (1.6 + 0.5 * shape.x)) * fade;
+  // Where two tubes meet, the light of one ends as that of the other begins: together they are one.
+  float turn = min(reach, 0.5 * len + 1.0);
+  float ends = smoothstep(-turn, turn, place.x) * smoothstep(-turn, turn, len - place.x);
+  float side = abs(place.y);
+  float fade = smoothstep(reach, 0.35 * reach, side) * ends;
+  float halo = exp(-0.6 * max(side - 0.7 * radius, 0.0) / (1.6 + 0.5 * shape.x)) * fade;
   vec3 glow = hue * halo * shine * (0.05 + 0.42 * flow + 0.30 * vein);
   paint = vec4(skin * body * dashed + glow * (1.0 - 0.8 * body) * dashed, body * dashed * 0.94) * shape.z;
   paint.rgb *= near;
