@@ -79,14 +79,14 @@ def quota() -> str:
     return _settings(QuotaSettings, "quota.", {f.name: f.name for f in fields(QuotaSettings)})
 
 
-def spirits() -> str:
-    """Whether spirits live here."""
-    return _settings(SpiritSettings, "spirits.", {f.name: f.name for f in fields(SpiritSettings)})
-
-
 def credits() -> str:
     """Where the ledger is."""
     return _settings(CreditSettings, "credits.", {f.name: f.name for f in fields(CreditSettings)})
+
+
+def spirits() -> str:
+    """Whether spirits live here."""
+    return _settings(SpiritSettings, "spirits.", {f.name: f.name for f in fields(SpiritSettings)})
 
 
 def _settings(kind: Any, table_name: str, keys: Mapping[str, str]) -> str:
@@ -233,8 +233,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "law": law,
     "capabilities": capabilities,
     "quota": quota,
-    "spirits": spirits,
     "credits": credits,
+    "spirits": spirits,
     "commands": commands,
     "exit-codes": exit_codes,
     "drops": drops,

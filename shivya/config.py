@@ -94,7 +94,6 @@ _KINDS: Mapping[str, _Kind] = {
     "metrics_bind": _TEXT,
     **{f"law.{f.name}": _INTEGER if isinstance(f.default, int) else _NUMBER for f in fields(LawSettings)},
     **{f"quota.{f.name}": _INTEGER if f.type == "int" else _NUMBER for f in fields(QuotaSettings)},
-    **{f"spirits.{f.name}": _INTEGER if f.type == "int" else _SWITCH for f in fields(SpiritSettings)},
     "credits.ledger": _TEXT,
     "credits.etcd": _URLS,
     **{
@@ -102,6 +101,7 @@ _KINDS: Mapping[str, _Kind] = {
         for key in ("etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password_file")
     },
     "credits.epoch_limit": _INTEGER,
+    **{f"spirits.{f.name}": _INTEGER if f.type == "int" else _SWITCH for f in fields(SpiritSettings)},
     **{
         f"{table}.{key}": _NAMES if key in ("gateway", "tags") else _INTEGER
         for table in (_OFFERS, _SEEKS)
@@ -145,16 +145,12 @@ def load(
     top: dict[str, Any] = {
         key: value for key, value in merged.items() if "." not in key
     }  # _convert checked all
-
-    def table(name: str, kind: type[Any]) -> dict[str, Any]:
-        return {f.name: merged[k] for f in fields(kind) if (k := f"{name}.{f.name}") in merged}
-
     try:
         return DaemonSettings(
-            law=LawSettings(**table("law", LawSettings)),
-            quota=QuotaSettings(**table("quota", QuotaSettings)),
-            spirits=SpiritSettings(**table("spirits", SpiritSettings)),
-            credits=CreditSettings(**table("credits", CreditSettings)),
+            law=LawSettings(**_table(merged, "law", LawSettings)),
+            quota=QuotaSettings(**_table(merged, "quota", QuotaSettings)),
+            credits=CreditSettings(**_table(merged, "credits", CreditSettings)),
+            spirits=SpiritSettings(**_table(merged, "spirits", SpiritSettings)),
             capabilities=_capabilities(merged, _OFFERS),
             seeks=_capabilities(merged, _SEEKS),
             **top,

@@ -91,8 +91,8 @@ class NodeDesk:
         """How the predictor of each service stands."""
         self.guard: Sentry | None = None
         self.journal: Journal | None = None
-        self.spirits: Spirits | None = None
         self.treasury: Reporting | None = None
+        self.spirits: Spirits | None = None
         self._law = law
         self._address = address
         self._version = version
@@ -297,8 +297,8 @@ class NodeDesk:
             ledger=None if self.journal is None else self.journal.manifest(),
             phase={"theta": phases[own], "order": order_parameter(phases.values())} if phases else None,
             leases=self._operations.leases.report(now),
-            spirit=None if self.spirits is None else self.spirits.report(now),
             credits=credits,
+            spirit=None if self.spirits is None else self.spirits.report(now),
             draining=self._operations.draining,
             status=(
                 *self._notices,

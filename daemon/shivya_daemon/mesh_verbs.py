@@ -83,9 +83,9 @@ class MeshVerbs:
             "SIGNAL": self._signal,
             "FACTS": self._facts,
             "INJECT": self._inject,
-            **SpiritVerbs(lambda: operations.spirits).actions,
             "CREDITS": self._credits,
             **self.leases.actions,
+            **SpiritVerbs(lambda: operations.spirits).actions,
         }
 
     def _drain(self, fields: Fields, _: object) -> Reply:

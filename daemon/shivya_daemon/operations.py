@@ -76,8 +76,8 @@ class NodeOperations:
         """Resolved addresses of the configured peers, and whether each was ever up."""
         self.leases = LeaseDesk(node, clock)
         self.guard: Drilled | None = None
-        self.spirits: Summons | None = None
         self.treasury: Reporting | None = None
+        self.spirits: Summons | None = None
         self._drain: tuple[float, float] | None = None
         """When the drain began, and when it ends at the latest."""
 

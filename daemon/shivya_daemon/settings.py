@@ -255,13 +255,13 @@ class DaemonSettings:
     """A link needs a capability that both have, or that one seeks and the other has."""
 
     quota: QuotaSettings = field(default_factory=QuotaSettings)
-    spirits: SpiritSettings = field(default_factory=SpiritSettings)
     credits: CreditSettings = field(default_factory=CreditSettings)
+    spirits: SpiritSettings = field(default_factory=SpiritSettings)
 
     def __post_init__(self) -> None:
         self.quota.check()
-        self.spirits.check()
         self.credits.check()
+        self.spirits.check()
         for key in ("port", "visualize", "metrics"):
             if not 0 <= (getattr(self, key) or 0) <= 65535:
                 raise SettingsError(f"{key} must be between 0 and 65535, not {getattr(self, key)}")

@@ -173,10 +173,10 @@ class Snapshot:
     """None: this node keeps no ledger."""
     leases: Mapping[str, object] = field(default_factory=dict)
     """`quota` of what is lent, `held` by this node, `granted` to others and itself."""
-    spirit: Mapping[str, object] | None = None
-    """The organism that lives here, as docs/spirits.md has it; None: none does."""
     credits: Mapping[str, object] | None = None
     """How this node stands with the ledger of credits; None: it has none."""
+    spirit: Mapping[str, object] | None = None
+    """The organism that lives here, as docs/spirits.md has it; None: none does."""
     draining: bool = False
     """Whether it takes no new work and is about to stop."""
     status: tuple[str, ...] = ()

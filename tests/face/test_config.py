@@ -104,7 +104,7 @@ def test_tui_default_gives_way_to_any_source(tmp_path, text, value):
 
 
 def test_every_setting_can_be_given():
-    tables = {"law", "capabilities", "seeks", "quota", "spirits", "credits"}
+    tables = {"law", "capabilities", "seeks", "quota", "credits", "spirits"}
     settings = {f.name for f in fields(DaemonSettings)} - tables
     settings |= {f"law.{f.name}" for f in fields(LawSettings)}
     settings |= {f"quota.{f.name}" for f in fields(QuotaSettings)}

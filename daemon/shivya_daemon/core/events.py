@@ -100,14 +100,6 @@ class LedgerHeadTold:
 
 
 @dataclass(frozen=True, slots=True)
-class SpiritTold:
-    """A node published what it knows of the spirit on the mesh; `value` is as it came, empty when it went."""
-
-    id: bytes
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class HistoryWanted:
     """A node asks this one to show that its audit ledger continues its first `old` entries."""
 
@@ -127,6 +119,14 @@ class HistoryShown:
 
 
 @dataclass(frozen=True, slots=True)
+class SpiritTold:
+    """A node published what it knows of the spirit on the mesh; `value` is as it came, empty when it went."""
+
+    id: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class IncarnationAdopted:
     """A peer remembers a later life of this node than its own clock gave; this one goes beyond it."""
 
@@ -141,9 +141,9 @@ Event = (
     | ObservationReceived
     | IncarnationAdopted
     | LedgerHeadTold
-    | SpiritTold
     | HistoryWanted
     | HistoryShown
+    | SpiritTold
     | LinkEvent
     | SignalEvent
     | LeaseEvent

@@ -258,10 +258,6 @@ class Node:
         """Tell the fleet how far the audit ledger of this node goes; raises `EncodeError`."""
         self._stack.gossip.publish(Key.LEDGER_HEAD, checkpoint)
 
-    def tell_spirit(self, value: bytes) -> None:
-        """Tell the fleet what this node knows of the spirit on the mesh; raises `EncodeError`."""
-        self._stack.gossip.publish(Key.SPIRIT, value)
-
     def ask_history(self, node: bytes, old: int, now: float) -> None:
         """Ask a member to show that its audit ledger continues its first `old` entries."""
         self._stack.send_layer(node, HISTORY, encode_history(Want(old)), now)
@@ -271,6 +267,10 @@ class Node:
     ) -> None:
         """Show a member that this node's does; raises `EncodeError`."""
         self._stack.send_layer(node, HISTORY, encode_history(Shown(old, checkpoint, path)), now)
+
+    def tell_spirit(self, value: bytes) -> None:
+        """Tell the fleet what this node knows of the spirit on the mesh; raises `EncodeError`."""
+        self._stack.gossip.publish(Key.SPIRIT, value)
 
     def block(self, address: Address) -> None:
         """Drop every datagram to and from `address`; raises `ValueError` when too many are blocked."""

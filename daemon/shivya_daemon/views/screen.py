@@ -121,9 +121,9 @@ def _header(
     for name in ("cpu", "memory"):
         if name in s.host:
             second += [(f"  {name} ", DIM), f"{s.host[name]:.0%}"]
-    second += panels.spirit(s)
     if s.credits is not None:
         second += [("  credits ", DIM), credit(s.credits.get("balance")) if s.credits.get("open") else "-"]
+    second += panels.spirit(s)
     lines = [line(*parts), line(*second)]
     if not full:
         energy = number(s.collective_free_energy)
