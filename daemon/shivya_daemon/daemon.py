@@ -62,6 +62,7 @@ _SUMMARY_INTERVAL = 60.0
 _TELEMETRY_INTERVAL = 1.0
 _TICKS_REMEMBERED = 256
 _GOODBYE = 1.0  # seconds for the link neighbours to hear of a planned end
+_ASLEEP = "it runs with --no-law, which leaves JAX out"
 _SETTLED = 3.0  # seconds for the ledger to take what a planned end leaves to settle
 _EXPOSED = (
     "the open wire listens beyond this host: whoever reaches the port can join, read and mislead the node; "
@@ -110,23 +111,16 @@ class Daemon:
         self._journal = Journal(path, identity, time.time, self._node.tell_ledger_head)
         self._sentry = Sentry(self._node, settings.law.tick_interval, record=self._journal.note)
         self._desk.guard = self._operations.guard = self._sentry
-        self._operations.leases.acted = self._driver.wake
         wake, clock = self._driver.wake, time.monotonic
+        self._operations.leases.acted = wake
         histories = Histories(self._node, self._journal, path, clock, wake)
-        self._treasury: Treasury | None = None
-        if settings.credits.on:
-            self._treasury = Treasury(settings.credits, identity, self._node, clock, wake)
+        self._treasury = Treasury.begin(settings.credits, identity, self._node, clock, wake)
         self._operations.treasury = self._desk.treasury = self._treasury
         self._beside = (histories,) if self._treasury is None else (histories, self._treasury)
         self._desk.journal = self._journal
-        self._desk.spirits = self._operations.spirits = self._spirits = Spirits(
-            self._node,
-            settings.spirits,
-            state_directory(settings) / SPIRITS,
-            time.monotonic,
-            self._driver.wake,
-            "it runs with --no-law, which leaves JAX out" if settings.no_law else None,
-        )
+        folder, asleep = state_directory(settings) / SPIRITS, _ASLEEP if settings.no_law else None
+        self._spirits = Spirits(self._node, settings.spirits, folder, clock, wake, asleep)
+        self._desk.spirits = self._operations.spirits = self._spirits
         self._summed_at = time.monotonic()
         self._law: Law | None = None
         self._learner: Learner | None = None
