@@ -155,7 +155,8 @@ class Spirits:
                 package = self._wanted()
                 if package is None:
                     if thread is not None:
-                        thread = thread.shutdown(wait=False)
+                        thread.shutdown(wait=False)
+                        thread = None
                     await self._pause(None)
                     continue
                 thread = thread or new_thread()
