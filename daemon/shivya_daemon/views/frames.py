@@ -1,8 +1,8 @@
 """The picture of a spirit: files of its package, for a frame of the page that can reach nothing else.
 
 The frame has no origin (`sandbox="allow-scripts"`): it cannot read the page, its token or its storage, and
-its policy lets it load the files of its own package and nothing more. What it shows comes to it as messages of
-the page. Its address has a key of its own, from which the token does not follow: a frame knows its address.
+its policy lets it load the files of its own package and nothing more. What it shows comes to it as messages
+of the page. Its address has a key of its own, from which the token does not follow: it knows its address.
 """
 
 from __future__ import annotations
