@@ -243,4 +243,4 @@ class Dialer:
         """Return the pause after so many tries before, up to a fifth more or less."""
         limits = self._settings
         jitter = 0.8 + 0.4 * int.from_bytes(self._entropy(2), "big") / 65536
-        return float(min(limits.retry_interval * 2**tries, limits.retry_interval_max) * jitter)
+        return float(min(limits.retry_interval * 2 ** (tries // 3), limits.retry_interval_max) * jitter)

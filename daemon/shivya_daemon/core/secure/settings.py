@@ -18,10 +18,10 @@ class SecureSettings:
     rekey_messages: int = 2**60
     """Frames sent under one key after which the next session begins."""
     retry_interval: float = 0.5
-    """First pause between two tries of a handshake; doubles each time."""
+    """First pause between two tries of a handshake; doubles every third time."""
     retry_interval_max: float = 2.0
     """Longest such pause."""
-    attempts: int = 6
+    attempts: int = 8
     """Tries of a handshake before its failure is reported; the second half is XX in any case."""
     answer_after: float = 1.0
     """A peer that has heard nothing for so long after it sent a frame is sent an empty one."""
