@@ -192,14 +192,40 @@ def predictor_targets(rows: Sequence[Row]) -> list[Target]:
 
 def mesh_targets(rows: Sequence[Row]) -> list[Target]:
     worst = max(rows, key=lambda row: row["loss"])
-    share = worst["lookups_found"] / worst["lookups"]
-    return [
+    share, soon = worst["lookups_found"] / worst["lookups"], worst["all_know_all_after_s"]
+    lost = f"{100 * worst['loss']:.0f} % loss"
+    targets = [
         Target(
-            f"at least 99.9 % of lookups succeed at {100 * worst['loss']:.0f} % loss",
+            f"at least 99.9 % of lookups succeed at {lost}",
             f"{100 * share:.2f} % of {worst['lookups']:,}",
             share >= 0.999,
-        )
+        ),
+        Target(
+            f"{worst['nodes']} nodes all know all within 15 s at {lost}",
+            "not within the run" if soon is None else f"{soon:.1f} s",
+            soon is not None and soon <= 15.0,
+        ),
     ]
+    for row in rows:
+        if row["nodes"] == 1000:
+            settled = row["last_5_s"] / 1000
+            targets.append(
+                Target(
+                    "1,000 nodes join and stay within 25 kB/s of payload per node",
+                    f"{row['bytes_per_node_s'] / 1000:.1f} kB/s while they join, {settled:.1f} in the last 5 s",
+                    max(row["bytes_per_node_s"], row["last_5_s"]) <= 25_000,
+                )
+            )
+        if "live_taken_for_dead" in row:
+            deaths = row["live_taken_for_dead"]
+            targets.append(
+                Target(
+                    f"no live node is taken for dead in an hour at {100 * row['loss']:.0f} % loss",
+                    f"{deaths} of {row['nodes']}",
+                    not deaths,
+                )
+            )
+    return targets
 
 
 def daemon_targets(rows: Sequence[Row]) -> list[Target]:
