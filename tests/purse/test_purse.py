@@ -126,6 +126,20 @@ async def test_a_ledger_out_of_reach_is_logged_once_shown_and_given_up_in_time(
     assert said == ["credits: by design", "credits: the ledger answers again"]
 
 
+async def test_the_end_waits_for_what_is_left_to_do(purse: Purse) -> None:
+    await purse.finish(60.0)
+    may, ended = threading.Event(), []
+    async with running(purse):
+        for _ in range(3):
+            purse.ask(Job("tests", lambda account: may.wait(60.0), ended.append))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(purse.finish, 60.0)
+            await anyio.wait_all_tasks_blocked()
+            assert ended == []
+            may.set()
+        assert ended == [True] * 3
+
+
 async def test_a_fault_ends_its_job_and_nothing_else(purse: Purse) -> None:
     async with running(purse):
         assert await done(purse, lambda account: 1 / 0) is None

@@ -25,7 +25,6 @@ MAX_WAITING = 256
 _REFRESH = 5.0  # seconds between two looks at the own account
 _PATIENCE = 60.0
 _PAUSE, _LONGEST_PAUSE = 0.2, 5.0
-_LOOK = 0.05
 _TROUBLES = (Unavailable, CorruptLog, Trimmed, OSError)
 
 
@@ -57,6 +56,9 @@ class Purse:
         self._waiting: deque[Job] = deque()
         self._news = anyio.Event()
         self._busy = False
+        self._settled = anyio.Event()
+        self._settled.set()
+        """Set when nothing is left to do, or the ledger cannot be reached; anew when there is something."""
         self._seen: tuple[float, State] | None = None
         self.trouble: str | None = None
         """Why the ledger cannot be used, with what to do."""
@@ -70,6 +72,8 @@ class Purse:
             return
         until = self._clock() + _PATIENCE if job.until is None else job.until
         self._waiting.append(Job(job.name, job.work, job.done, until))
+        if self.trouble is None and self._settled.is_set():
+            self._settled = anyio.Event()
         self._news.set()
 
     def submitted(self, outcome: Outcome | None) -> None:
@@ -90,6 +94,7 @@ class Purse:
             self._busy = False
             job.done(result)
             if not self._waiting:
+                self._settled.set()
                 self._news = anyio.Event()
                 with anyio.move_on_after(_REFRESH):
                     await self._news.wait()
@@ -97,8 +102,7 @@ class Purse:
     async def finish(self, seconds: float) -> None:
         """Wait until nothing is left to do, or `seconds` are over, or the ledger cannot be reached."""
         with anyio.move_on_after(seconds):
-            while (self._waiting or self._busy) and self.trouble is None:
-                await anyio.sleep(_LOOK)
+            await self._settled.wait()
 
     def report(self) -> dict[str, Any]:
         """Return what `CREDITS` on the control socket answers."""
@@ -170,8 +174,10 @@ class Purse:
         if self.trouble is None:
             _log.warning("credits: %s", text)
         self.trouble = text
+        self._settled.set()
 
     def _well(self) -> None:
         if self.trouble is not None:
             _log.info("credits: the ledger answers again")
+            self._settled = anyio.Event()
         self.trouble = None
