@@ -44,7 +44,7 @@ _GROUPS: Mapping[Word, str] = {
     _FORGED: "bad_signature bad_seal bad_identity wrong_announcement wrong_identity forged_sender "
     "forged_path",
     _FULL: "members_full peers_full probes_full lookups_full events_full send_queue_full handshakes_full "
-    "signals_full signal_events_full state_too_large store_full leases_full",
+    "signals_full signal_events_full state_too_large store_full leases_full histories_full",
     _OLD_SESSION: "unknown_session expired_session unconfirmed",
     _COPIED: "own_sender own_identity",
     Word(

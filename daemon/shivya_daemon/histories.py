@@ -52,7 +52,9 @@ class Histories:
         """Note what is asked for, and judge what is shown."""
         for event in events:
             if isinstance(event, HistoryWanted):
-                self._waiting.append(event)  # of more than fit the oldest go: they are asked again
+                if len(self._waiting) == _MAX_WAITING:
+                    self._node.counters.drop("histories_full")  # the oldest, which will be asked again
+                self._waiting.append(event)
                 self._wanted.set()
             elif isinstance(event, HistoryShown):
                 self._journal.shown(event.public_key, event.old, event.checkpoint, event.path, self._clock())

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from shivya_daemon import histories
+from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.events import HistoryShown, HistoryWanted
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.histories import AGAIN, Histories
@@ -41,6 +42,7 @@ class Side:
         self.members: set[bytes] = set()
         self.node: Any = SimpleNamespace(
             members=self.members,
+            counters=Counters(),
             ask_history=lambda node, old, now: self.sent.append((node, old)),
             show_history=lambda node, *shown: self.sent.append((node, *shown[:3])),
         )
@@ -110,6 +112,12 @@ async def test_a_size_that_is_not_there_gets_no_answer_and_ends_nothing(
     async with answering(ben) as ask:
         ben.histories.take([HistoryWanted(b"a" * 20, 999)])
         assert (await ask(3))[1] == 3
+
+
+def test_questions_that_find_no_room_are_counted(tmp_path: Path) -> None:
+    ben = Side(tmp_path, "ben")
+    ben.histories.take(HistoryWanted(bytes([n]) * 20, 1) for n in range(11))
+    assert ben.node.counters.drops["histories_full"] == 3
 
 
 async def test_a_rewritten_ledger_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
