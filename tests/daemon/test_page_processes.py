@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "views"))
-from browser import NO_WEBGL, WEBGL, Tab, browsing, program
-from test_page import DATA, LIT
+from browser import DATA, LIT, NO_WEBGL, WEBGL, Tab, browsing, program
 
 pytestmark = pytest.mark.processes
 Start = Callable[..., Any]

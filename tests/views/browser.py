@@ -26,6 +26,21 @@ _FLAGS = (
 WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 NO_WEBGL = ("--disable-gpu", "--disable-software-rasterizer")
 
+DATA = "document.documentElement.dataset"
+LIT = """(() => {
+  const from = document.querySelector("#surface canvas"), to = document.createElement("canvas");
+  [to.width, to.height] = [from.width, from.height];
+  const pen = to.getContext("2d");
+  pen.drawImage(from, 0, 0);
+  const bytes = pen.getImageData(0, 0, to.width, to.height).data;
+  let lit = 0;
+  for (let i = 3; i < bytes.length; i += 4) {
+    lit += bytes[i] > 100 && Math.max(bytes[i - 1], bytes[i - 2], bytes[i - 3]) > 60;
+  }
+  return lit / (bytes.length / 4);
+})()"""
+"""Of a page: the share of its picture's pixels that glow."""
+
 
 def program() -> str | None:
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
@@ -120,16 +135,24 @@ class Tab:
             self.do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def click_on(self, selector: str) -> None:
-        """Click in the middle of an element, once it stands still and nothing covers it."""
-        where = self.ask(
+        """Click in the middle of an element that nothing covers; again if it went away under the pointer."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        place = (
             "new Promise((done) => { let last = ''; const look = () => {"
-            f"const found = document.querySelector({json.dumps(selector)});"
+            f"const found = {found};"
             "const box = found.getBoundingClientRect();"
             "const place = [box.x + box.width / 2, box.y + box.height / 2];"
             "if (String(place) === last && found.contains(document.elementFromPoint(...place))) done(place);"
             "else { last = String(place); requestAnimationFrame(look); } }; look(); })"
         )
-        self.click(*where)
+        self.ask(
+            "globalThis.hit = false; addEventListener('click',"
+            f" (event) => {{ globalThis.hit ||= {found}.contains(event.target); }}, true)"
+        )
+        end = time.monotonic() + PATIENCE
+        while not self.ask("globalThis.hit"):
+            assert time.monotonic() < end, f"{selector} is never hit"
+            self.click(*self.ask(place))
 
     def picture(self) -> bytes:
         return base64.b64decode(self.do("Page.captureScreenshot", format="png")["data"])

@@ -10,26 +10,14 @@ from dataclasses import replace
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from browser import NO_WEBGL, WEBGL, Tab, browsing, program
+from browser import DATA, LIT, Tab
 from pictures import identifier, picture
 from serving import TOKEN, ticking
 
 from shivya_daemon.snapshot import Snapshot
 from shivya_daemon.views.web import PageServer
 
-LIT = """(() => {
-  const from = document.querySelector("#surface canvas"), to = document.createElement("canvas");
-  [to.width, to.height] = [from.width, from.height];
-  const pen = to.getContext("2d");
-  pen.drawImage(from, 0, 0);
-  const bytes = pen.getImageData(0, 0, to.width, to.height).data;
-  let lit = 0;
-  for (let i = 3; i < bytes.length; i += 4) {
-    lit += bytes[i] > 100 && Math.max(bytes[i - 1], bytes[i - 2], bytes[i - 3]) > 60;
-  }
-  return lit / (bytes.length / 4);
-})()"""
-DATA = "document.documentElement.dataset"
+WINDOW = (900, 700)
 
 
 @contextmanager
@@ -41,40 +29,6 @@ def served(look: Callable[[], Snapshot]) -> Iterator[PageServer]:
             yield server
         finally:
             running.cancel()
-
-
-@pytest.fixture(scope="module")
-def browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[tuple[str, ...]], Tab]]:
-    """One browser per kind of graphics, started when a test first wants it."""
-    if program() is None:
-        pytest.skip("no Chromium for the live page: apt-get install chromium")
-    opened: dict[tuple[str, ...], tuple[object, Tab]] = {}
-
-    def tab(flags: tuple[str, ...]) -> Tab:
-        if flags not in opened:
-            window = browsing(tmp_path_factory.mktemp("browser"), flags)
-            opened[flags] = (window, window.__enter__())
-        found = opened[flags][1]
-        found.go("about:blank")
-        found.until("location.protocol === 'about:'")
-        found.errors.clear()
-        found.do("Emulation.setEmulatedMedia", features=[])
-        found.size(900, 700)
-        return found
-
-    yield tab
-    for window, _ in opened.values():
-        window.__exit__(None, None, None)  # type: ignore[attr-defined]
-
-
-@pytest.fixture(params=[WEBGL, NO_WEBGL], ids=["webgl2", "svg"])
-def tab(request: pytest.FixtureRequest, browsers: Callable[[tuple[str, ...]], Tab]) -> Tab:
-    return browsers(request.param)
-
-
-@pytest.fixture
-def webgl(browsers: Callable[[tuple[str, ...]], Tab]) -> Tab:
-    return browsers(WEBGL)
 
 
 def look_at(tab: Tab, server: PageServer, nodes: int = 5) -> None:
@@ -97,8 +51,8 @@ def test_with_webgl_the_tubes_glow(webgl: Tab) -> None:
         assert webgl.errors == []
 
 
-def test_without_webgl_the_map_is_drawn(browsers: Callable[[tuple[str, ...]], Tab]) -> None:
-    tab = browsers(NO_WEBGL)
+def test_without_webgl_the_map_is_drawn(without_webgl: Tab) -> None:
+    tab = without_webgl
     with served(ticking()) as server:
         look_at(tab, server)
         assert tab.ask(f"{DATA}.renderer") == "svg"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from browser import NO_WEBGL, WEBGL, Tab, browsing, program
+from browser import DATA, LIT, Tab
 from organisms import organism
 from pictures import picture
 from serving import TOKEN, ticking
@@ -20,19 +20,7 @@ from shivya_daemon.spirits import package
 from shivya_daemon.spirits.shelf import Shelf
 from shivya_daemon.views.web import PageServer
 
-LIT = """(() => {
-  const from = document.querySelector("#surface canvas"), to = document.createElement("canvas");
-  [to.width, to.height] = [from.width, from.height];
-  const pen = to.getContext("2d");
-  pen.drawImage(from, 0, 0);
-  const bytes = pen.getImageData(0, 0, to.width, to.height).data;
-  let lit = 0;
-  for (let i = 3; i < bytes.length; i += 4) {
-    lit += bytes[i] > 100 && Math.max(bytes[i - 1], bytes[i - 2], bytes[i - 3]) > 60;
-  }
-  return lit / (bytes.length / 4);
-})()"""
-DATA = "document.documentElement.dataset"
+WINDOW = (1200, 800)
 Spirit = Callable[[int], dict[str, Any] | None]
 
 
@@ -51,40 +39,6 @@ def served(spirit: Spirit, shelf: Path = Path("/nowhere")) -> Iterator[PageServe
 
 def grown(tick: int) -> dict[str, Any]:
     return organism(3, tick)
-
-
-@pytest.fixture(scope="module")
-def browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[tuple[str, ...]], Tab]]:
-    """One browser per kind of graphics, started when a test first wants it."""
-    if program() is None:
-        pytest.skip("no Chromium for the live page: apt-get install chromium")
-    opened: dict[tuple[str, ...], tuple[Any, Tab]] = {}
-
-    def tab(flags: tuple[str, ...]) -> Tab:
-        if flags not in opened:
-            window = browsing(tmp_path_factory.mktemp("browser"), flags)
-            opened[flags] = (window, window.__enter__())
-        found = opened[flags][1]
-        found.go("about:blank")
-        found.until("location.protocol === 'about:'")
-        found.errors.clear()
-        found.do("Emulation.setEmulatedMedia", features=[])
-        found.size(1200, 800)
-        return found
-
-    yield tab
-    for window, _ in opened.values():
-        window.__exit__(None, None, None)
-
-
-@pytest.fixture(params=[WEBGL, NO_WEBGL], ids=["webgl2", "svg"])
-def tab(request: pytest.FixtureRequest, browsers: Callable[[tuple[str, ...]], Tab]) -> Tab:
-    return browsers(request.param)
-
-
-@pytest.fixture
-def webgl(browsers: Callable[[tuple[str, ...]], Tab]) -> Tab:
-    return browsers(WEBGL)
 
 
 def open_page(tab: Tab, server: PageServer) -> None:
@@ -117,8 +71,8 @@ def test_with_webgl_the_organism_glows(webgl: Tab) -> None:
         assert webgl.errors + inside.errors == []
 
 
-def test_without_webgl_it_is_drawn(browsers: Callable[[tuple[str, ...]], Tab]) -> None:
-    tab = browsers(NO_WEBGL)
+def test_without_webgl_it_is_drawn(without_webgl: Tab) -> None:
+    tab = without_webgl
     with served(grown) as server:
         inside = open_spirit(tab, server)
         assert inside.ask(f"{DATA}.renderer") == "svg"

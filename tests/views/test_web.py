@@ -62,8 +62,9 @@ async def test_what_the_page_may_do_is_said_with_every_file() -> None:
             assert "access-control-allow-origin" not in found.headers
 
 
-async def test_the_page_needs_nothing_from_elsewhere() -> None:
-    for file in files("shivya_daemon.views").joinpath("page").iterdir():
+@pytest.mark.parametrize("folder", ["views/page", "drawing", "spirits/physarum"])
+def test_the_pictures_need_nothing_from_elsewhere(folder: str) -> None:
+    for file in files("shivya_daemon").joinpath(folder).iterdir():
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text and "https://" not in text and "//cdn" not in text, file.name
         assert "innerHTML" not in text and "eval(" not in text, file.name

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha3_256
+from itertools import chain
 from pathlib import Path
 
 from shivya_daemon.spirits.manifest import (
@@ -39,6 +40,8 @@ MAX_INSTALLED = 64
 """Packages that are read from a folder."""
 BUILT_IN = ("physarum",)
 
+_DRAWING = Path(__file__).parents[1] / "drawing"
+"""What pictures on the live page share; a package brings its own copy."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = b"PK\x06\x07"
@@ -78,14 +81,18 @@ def read(source: Path | bytes) -> Package:
     return Package(manifest, sha3_256(text).digest(), contents)
 
 
-def pack(folder: Path) -> bytes:
+def pack(folder: Path, *shared: Path) -> bytes:
     """Return the package of a folder: its manifest.json, without `files`, and every other file in it.
+
+    Files of `shared` folders go beside them; a name that is there already is refused.
 
     The same content gives the same bytes. Raises `BadPackage`, or `OSError` for what cannot be read.
     """
     contents: dict[str, bytes] = {}
     total = 0
-    for name, path in _walk(folder, ""):
+    for name, path in chain.from_iterable(_walk(source, "") for source in (folder, *shared)):
+        if name in contents:
+            raise BadPackage(f"{path} is there twice; rename one")
         if len(contents) > MAX_FILES:
             raise BadPackage(f"{folder} holds more than {MAX_FILES} files; leave some out")
         contents[name] = _bounded(path, MAX_BYTES, "a package")
@@ -106,7 +113,7 @@ def pack(folder: Path) -> bytes:
 
 def built_in(name: str) -> Package:
     """Return a package that comes with the daemon; `name` is one of `BUILT_IN`."""
-    return read(pack(Path(__file__).with_name(name)))
+    return read(pack(Path(__file__).with_name(name), _DRAWING))
 
 
 def installed(folder: Path, refused: Callable[[Path, str], None] | None = None) -> list[Package]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from importlib.resources import files
+from itertools import chain
 
 from websockets.http11 import Response
 
@@ -19,11 +20,12 @@ _KINDS = {
 
 
 class Assets:
-    """Every file of `views/page`, by its URL path."""
+    """Every file of `views/page`, and what all pictures share, by its URL path."""
 
     def __init__(self) -> None:
         self._files: dict[str, tuple[str, bytes]] = {}
-        for file in files("shivya_daemon.views").joinpath("page").iterdir():
+        ours = files("shivya_daemon")
+        for file in chain(ours.joinpath("views", "page").iterdir(), ours.joinpath("drawing").iterdir()):
             kind = _KINDS.get(file.name.rpartition(".")[2])
             if kind is not None:
                 self._files[f"/{file.name}"] = (kind, file.read_bytes())

@@ -2,8 +2,7 @@
 
 import { Scene } from "./scene.js";
 import { colour } from "./schemes.js";
-
-const SVG = "http://www.w3.org/2000/svg";
+import { make, px, set } from "./svg.js";
 
 /** Return a painter on `surface`. */
 export function drawnPainter(surface) {
@@ -71,19 +70,4 @@ function fill(layer, tag, wanted) {
     if (i >= layer.childElementCount) layer.append(make(tag, attributes));
     else set(layer.children[i], attributes);
   });
-}
-
-function px(value) {
-  return (Math.round(value * 10) / 10).toString();
-}
-
-function make(tag, attributes) {
-  return set(document.createElementNS(SVG, tag), attributes);
-}
-
-function set(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
-  }
-  return element;
 }

@@ -1,9 +1,6 @@
 // GLSL of the organism. Places are CSS pixels after projection; colours leave premultiplied.
 
-const SCREEN = `
-uniform vec2 size;
-vec4 onScreen(vec2 p) { return vec4(2.0 * p.x / size.x - 1.0, 1.0 - 2.0 * p.y / size.y, 0.0, 1.0); }
-`;
+import { RING, SCREEN } from "./glsl.js";
 
 export const TUBE_VERTEX = `#version 300 es
 layout(location = 0) in vec2 strip;   // along 0 to 1, across -1 to 1
@@ -98,10 +95,7 @@ uniform sampler2D ramp;
 uniform float dense;
 uniform float shine;
 out vec4 paint;
-float ring(float d, float where, float pixels) {
-  float w = pixels / radius;
-  return 1.0 - smoothstep(0.5 * w, 0.5 * w + 1.0 / (radius * dense), abs(d - where));
-}
+${RING}
 void main() {
   float d = length(at);
   float heat = look.x, near = look.y, kind = look.z;

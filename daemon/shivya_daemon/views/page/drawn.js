@@ -2,8 +2,7 @@
 
 import { along, control } from "./scene.js";
 import { colour } from "./schemes.js";
-
-const SVG = "http://www.w3.org/2000/svg";
+import { make, px, set } from "./svg.js";
 
 /** Return a painter on `surface`. */
 export function drawnPainter(surface) {
@@ -90,19 +89,4 @@ function arrow(edge) {
   const [tx, ty] = [(way * (edge.bx - edge.ax)) / length, (way * (edge.by - edge.ay)) / length];
   const point = (forth, aside) => `${px(x + size * (forth * tx - aside * ty))} ${px(y + size * (forth * ty + aside * tx))}`;
   return `M${point(-0.6, -0.9)}L${point(0.6, 0)}L${point(-0.6, 0.9)}`;
-}
-
-function px(value) {
-  return (Math.round(value * 10) / 10).toString();
-}
-
-function make(tag, attributes) {
-  return set(document.createElementNS(SVG, tag), attributes);
-}
-
-function set(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
-  }
-  return element;
 }

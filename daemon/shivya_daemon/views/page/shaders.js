@@ -1,9 +1,6 @@
 // GLSL of the map. All lengths are CSS pixels; colours leave premultiplied.
 
-const SCREEN = `
-uniform vec2 size;
-vec4 onScreen(vec2 p) { return vec4(2.0 * p.x / size.x - 1.0, 1.0 - 2.0 * p.y / size.y, 0.0, 1.0); }
-`;
+import { RING, SCREEN } from "./glsl.js";
 
 export const TUBE_VERTEX = `#version 300 es
 layout(location = 0) in vec2 strip;   // along 0 to 1, across -1 to 1
@@ -95,10 +92,7 @@ flat in float radius;
 uniform sampler2D ramp;
 uniform float dense;
 out vec4 paint;
-float ring(float d, float where, float pixels) {
-  float w = pixels / radius;
-  return 1.0 - smoothstep(0.5 * w, 0.5 * w + 1.0 / (radius * dense), abs(d - where));
-}
+${RING}
 void main() {
   float d = length(at);
   float edge = 0.9 / max(radius * dense, 0.5);
