@@ -68,8 +68,8 @@ class Gossip:
         self._members = Members(settings, self.counters.drop)
         checked = Announcements(settings.max_nodes) if announcements is None else announcements
         self._merger = Merger(settings, self._members, checked)
-        self._budget = Allowance(settings.budget)
-        self._catch_up = Allowance(settings.catch_up)
+        self._budget = Allowance(settings.budget, settings.budget)
+        self._catch_up = Allowance(settings.catch_up, settings.catch_up_burst)
         self._syns = KeyedLimit(_SYNS / settings.interval, 2 * _SYNS / settings.interval, _PEERS)
         self._answers = KeyedLimit(settings.peer_rate, 2 * settings.peer_rate, _PEERS)
         self._asked: OrderedDict[bytes, float] = OrderedDict()

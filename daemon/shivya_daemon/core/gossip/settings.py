@@ -15,8 +15,10 @@ class GossipSettings:
     """Peers asked in a round, as long as `budget` lasts."""
     budget: float = 5000.0
     """Bytes per second that leave in the long run, all overhead counted; one second's worth in a burst."""
-    catch_up: float = 6000.0
+    catch_up: float = 3500.0
     """Bytes per second on top for introducing nodes to peers that do not know them yet."""
+    catch_up_burst: float = 16_000.0
+    """As many at once: what it takes to introduce some 70 nodes."""
     message_bytes: int = 1100
     """Largest payload."""
     overhead: int = 62

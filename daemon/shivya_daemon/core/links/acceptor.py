@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shivya_daemon.core.links.agreement import Agreement, Phase
 from shivya_daemon.core.links.book import Book
-from shivya_daemon.core.links.frames import Accept, LinkFrame, Propose, Refusal, Refuse
+from shivya_daemon.core.links.frames import Accept, Closing, LinkFrame, Propose, Refusal, Refuse
 
 
 class Acceptor:
@@ -38,9 +38,13 @@ class Acceptor:
         agreement.claimed = frame.head.drawn
         return [Accept(head, frame.token)]
 
-    def may_part(self, link: Agreement) -> bool:
-        """Return whether to agree when the other end asks to part."""
-        return link.phase is not Phase.ESTABLISHED or self._book.separable(link)
+    def may_part(self, link: Agreement, reason: Closing) -> bool:
+        """Return whether to agree when the other end asks to part, or tells that it parts."""
+        if link.phase is not Phase.ESTABLISHED or reason not in (Closing.PRUNE, Closing.SPARE):
+            return True
+        if reason is Closing.SPARE and len(self._book.kept) <= self._book.settings.target_links:
+            return False
+        return self._book.separable(link)
 
     def _stands(self, known: Agreement, frame: Propose) -> bool:
         """Return whether the agreement in force goes before a proposal of the same peer.

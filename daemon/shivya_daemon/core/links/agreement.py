@@ -32,6 +32,8 @@ from shivya_daemon.core.links.settings import LinksSettings
 from shivya_daemon.core.links.thickness import Thickness, conductance
 
 _NEVER = float("inf")
+REQUESTS = (Closing.PRUNE, Closing.SPARE, Closing.DRAINING)
+"""What is answered with AGREED, if it is not refused."""
 _ENDINGS = {
     Closing.PRUNE: "pruned",
     Closing.DRAINING: "draining",
@@ -76,6 +78,7 @@ class Agreement:
         "_entropy",
         "_next_at",
         "_prober",
+        "_request",
         "_sent",
         "_settings",
         "_stance",
@@ -137,6 +140,7 @@ class Agreement:
         self._stance = stance
         self._settings = settings
         self._entropy = entropy
+        self._request = Closing.PRUNE
         self._tokens = Tokens(entropy)
         train_at = now + settings.train_spread * entropy(1)[0] / 256
         self._prober = Prober(settings, Tokens(entropy), now, train_at, settings.retry, settings.attempts)
@@ -209,9 +213,10 @@ class Agreement:
             self._prober.next_at = now
         return self.due(now)
 
-    def ask(self, reason: str, now: float) -> None:
+    def ask(self, reason: str, now: float, request: Closing = Closing.PRUNE) -> None:
         """Ask the other end to part, until it answers or a few requests are lost."""
         self.asking = reason
+        self._request = request
         self._sent = 0
         self._next_at = now
 
@@ -255,7 +260,7 @@ class Agreement:
             else:
                 self._sent += 1
                 self._next_at = now + settings.check_retry
-                frames.append(Close(self._head(), Closing.PRUNE))
+                frames.append(Close(self._head(), self._request))
         return frames
 
     def _spare(self, now: float) -> None:
@@ -295,7 +300,7 @@ class Agreement:
 
     def _closed(self, frame: Close) -> list[LinkFrame]:
         self.ended = self.asking or _ENDINGS.get(frame.reason, "pruned")
-        if frame.reason in (Closing.PRUNE, Closing.DRAINING):
+        if frame.reason in REQUESTS:
             return [Close(self._head(), Closing.AGREED)]
         return []
 

@@ -70,9 +70,9 @@ class Book:
         return min(self.settings.min_links, len(self.candidates))
 
     @property
-    def asking(self) -> int:
-        """Links that may be gone soon, as their other ends were asked to part."""
-        return sum(link.asking is not None for link in self.established.values())
+    def kept(self) -> list[bytes]:
+        """Neighbours that were not asked to part: the others may be gone soon."""
+        return [node for node, link in self.established.items() if link.asking is None]
 
     def begin(self, node: bytes, number: int, phase: Phase, now: float, random: bool = False) -> Agreement:
         """Put down a new agreement with `node`."""
@@ -104,9 +104,7 @@ class Book:
 
     def separable(self, link: Agreement) -> bool:
         """Return whether this end can spare a link: enough others stay, and the known graph stays whole."""
-        others = [
-            node for node, other in self.established.items() if other.asking is None and other is not link
-        ]
+        others = [node for node in self.kept if node != link.node]
         if link.random and sum(other.random for other in self.established.values()) <= (
             self.settings.random_links
         ):

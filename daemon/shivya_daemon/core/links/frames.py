@@ -44,18 +44,20 @@ class Refusal(IntEnum):
 
 
 class Closing(IntEnum):
-    """Why a link ends; the first two ask for an answer."""
+    """Why a link ends; PRUNE, SPARE and DRAINING ask for an answer."""
 
     PRUNE = 1
     """A request, which the other end may refuse as NEEDED."""
     DRAINING = 2
     AGREED = 3
-    """The answer to PRUNE and DRAINING."""
+    """The answer to PRUNE, SPARE and DRAINING."""
     UNKNOWN = 4
     """The sender holds no such agreement."""
     SILENT = 5
     LAPSED = 6
     """The proposer got no answer to its confirmation."""
+    SPARE = 7
+    """PRUNE from an end that could keep the link: refused unless the other, too, has more than it seeks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from shivya_daemon.core.errors import DecodeError
 from shivya_daemon.core.links.acceptor import Acceptor
-from shivya_daemon.core.links.agreement import Agreement
+from shivya_daemon.core.links.agreement import REQUESTS, Agreement
 from shivya_daemon.core.links.book import Book, Candidates
 from shivya_daemon.core.links.events import LinkEvent
 from shivya_daemon.core.links.frames import (
@@ -79,8 +79,7 @@ class Links:
             replies = self._unmatched(node, frame, now)
         elif (
             isinstance(frame, Close)
-            and frame.reason is Closing.PRUNE
-            and not self._acceptor.may_part(agreement)
+            and not self._acceptor.may_part(agreement, frame.reason)
         ):
             agreement.degree = frame.head.degree
             replies = agreement.refuse(Refusal.NEEDED)
@@ -260,7 +259,7 @@ class Links:
                 return self._acceptor.proposal(node, frame, now)
             case Probe():
                 return [unknown] if frame.index == frame.count - 1 else []
-            case Close() if frame.reason in (Closing.PRUNE, Closing.DRAINING):
+            case Close() if frame.reason in REQUESTS:
                 return [unknown]
             case Close():
                 return "unknown_agreement"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from shivya_daemon.core.links.agreement import Agreement, Phase
 from shivya_daemon.core.links.book import Book, Candidate
+from shivya_daemon.core.links.frames import Closing
 from shivya_daemon.core.links.graph import detour
 
 _REFERENCE_RTT = 0.01  # seconds; halves the worth of a candidate, as it halves the conductance of a link
@@ -110,16 +111,14 @@ class Seeker:
         book.crowded = degree > settings.target_links and (book.crowded or degree > settings.crowded_above)
         room = book.cramped and degree >= settings.max_links and now >= self._room_at
         book.cramped = False
-        if book.asking or not (room or degree > settings.target_links):
+        if len(book.kept) < degree or not (room or degree > settings.target_links):
             return
+        pressed = room or book.crowded
         for link in sorted(book.established.values(), key=lambda link: link.conductance):
-            pressed = room or book.crowded
-            if not pressed and link.conductance >= settings.prune_below:
-                return
             # Unpressed, a link goes only where the other end would not seek another in its place.
             if self._askable(link, now) and (pressed or link.degree > settings.target_links):
                 self._room_at = now + settings.improve_interval
-                link.ask("pruned", now)
+                link.ask("pruned", now, Closing.PRUNE if pressed else Closing.SPARE)
                 yield link
                 return
 

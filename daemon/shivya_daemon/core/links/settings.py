@@ -16,7 +16,8 @@ class LinksSettings:
     max_links: int = 12
     """Agreements of any state never exceed this number."""
     crowded: float = 1.5
-    """Above this multiple of the target, links are pruned; from it on, only nodes short of links get one."""
+    """From this multiple of the target on, only nodes short of links get one; above it, links are pruned even
+    where the other end seeks another in their place."""
     random_links: int = 1
     """Links to peers drawn at random, never swapped for nearer ones. Near links gather nodes into groups; a
     group draws one link for each member, and where everybody draws two or more the whole is almost surely
@@ -72,8 +73,6 @@ class LinksSettings:
     a peer short of links."""
     prune_interval: float = 2.0
     """Between two requests to part, and before an end that refused is asked again, times five."""
-    prune_below: float = 0.05
-    """Conductance below which a link above the target is pruned."""
     swap_ratio: float = 0.5
     """A candidate replaces the slowest link if its round-trip time is below this fraction of it ..."""
     swap_gain: float = 0.005
