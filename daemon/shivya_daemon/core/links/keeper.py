@@ -77,10 +77,7 @@ class Links:
         agreement = self._book.agreements.get(node)
         if agreement is None or agreement.id != frame.head.agreement:
             replies = self._unmatched(node, frame, now)
-        elif (
-            isinstance(frame, Close)
-            and not self._acceptor.may_part(agreement, frame.reason)
-        ):
+        elif isinstance(frame, Close) and not self._acceptor.may_part(agreement, frame.reason):
             agreement.degree = frame.head.degree
             replies = agreement.refuse(Refusal.NEEDED)
         else:
