@@ -352,6 +352,8 @@ class Daemon:
 
 
 def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner, Engine]:
-    from shivya_daemon.mind.start import start_guard, start_law, start_learner
+    from shivya_daemon.mind.start import let_go, start_guard, start_law, start_learner
 
-    return start_law(settings.law, own), start_learner(own), start_guard()
+    law = start_law(settings.law, own)
+    let_go()  # before the guard and the learner, which compile as they are called
+    return law, start_learner(own), start_guard()

@@ -209,3 +209,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield starter
     for daemon in running:
         daemon.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def compilations() -> Iterator[list[str]]:
+    """What XLA compiles, or loads from the cache on disk, while the test runs: one entry each."""
+    import jax.monitoring
+
+    seen: list[str] = []
+
+    def note(event: str, _: float, **__: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(note)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shivya_daemon.mind import law as law_module
 from shivya_daemon.mind.law import Law
 from shivya_daemon.mind.observe import HostLoad, Observer
 from shivya_daemon.mind.slots import OWN_SLOTS, SlotMap
@@ -81,13 +81,18 @@ def test_reported_circulation_is_shown_and_not_recommended(judge_law: Law) -> No
     assert all(abs(e.recommended) < 1e-9 for e in verdict.edges)
 
 
-def test_nothing_is_compiled_when_nodes_come_and_go(judge_law: Law) -> None:
+def test_nothing_is_compiled_when_nodes_and_services_come_and_go(
+    judge_law: Law, compilations: list[str]
+) -> None:
     judge(judge_law, world([vertex(1, 5)], []))
-    compiled = law_module._compiled_tick._cache_size()
+    jax.jit(lambda x: x + len(compilations))(1.0)
+    assert compilations, "what is compiled is seen here"
+    compilations.clear()
+    judge_law.judge((), 0.0, 0.0, 0.0)
     for last in (3, 5, 2, 7):
         vertices = [vertex(n, 3 * n) for n in range(1, last + 1)]
         judge(judge_law, world(vertices, [(1, n) for n in range(2, last + 1)]))
-    assert law_module._compiled_tick._cache_size() == compiled
+    assert compilations == []
 
 
 def test_a_world_too_large_drops_the_far_end_and_says_so(judge_law: Law) -> None:

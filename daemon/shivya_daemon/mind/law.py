@@ -10,29 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from shivya_daemon.mind.compiled import compiled, parameters
 from shivya_daemon.mind.machine import stacked
 from shivya_daemon.mind.observe import HostLoad, Observed, Observer
-from shivya_daemon.mind.packed import Packed, pack, unpack
+from shivya_daemon.mind.packed import unpack
 from shivya_daemon.mind.programs import Programs
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.verdict import EdgeVerdict, Verdict
 from shivya_daemon.world import Vertex, World
-from shivya_kernels import step
 from shivya_kernels.complex import NO_VERTEX, Capacity
 from shivya_kernels.policy import Action
-from shivya_kernels.state import Info, Observation, Params, State
+from shivya_kernels.state import Info, State
 from shivya_kernels.status import Status, describe
 
 CAPACITY = Capacity(vertices=64, edges=256, triangles=512, beliefs=8, program=32)
-
-
-def _tick(params: Params, state: State, observation: Observation) -> tuple[State, Packed]:
-    ticked, info = step.step(params, state, observation)
-    return ticked, pack(info)
-
-
-_compiled_tick = jax.jit(_tick, donate_argnums=1)  # the old state is never looked at again
-_compiled_install = jax.jit(step.install, donate_argnums=0)
 
 
 @dataclass
@@ -48,15 +39,9 @@ class Law:
         self._capacity = capacity
         self._seed = seed
         self._services: dict[str, _Service] = {}
+        self._compiled = compiled(capacity)
         with jax.enable_x64(True):
-            self._params = Params(
-                gap=jnp.asarray(settings.gap),
-                slope_share=jnp.asarray(settings.slope_share),
-                drift=jnp.asarray(settings.drift),
-                drift_fade=jnp.asarray(settings.drift_fade),
-                drift_share=jnp.asarray(settings.drift_share),
-                tick_seconds=jnp.asarray(settings.tick_interval),
-            )
+            self._params = parameters(settings)
 
     def judge(
         self, worlds: tuple[World, ...], cpu: float, memory: float, network: float
@@ -79,19 +64,18 @@ class Law:
         if (known := self._services.get(service)) is not None:
             laws = stacked(programs, self._capacity.program)
             with jax.enable_x64(True):
-                known.state = _compiled_install(known.state, laws)
+                known.state = self._compiled.install(known.state, laws)
 
     def _judge_one(self, world: World, host: HostLoad) -> Verdict:
         service = self._services.get(world.service)
         if service is None:
-            key = jax.random.key(self._seed + len(self._services))
-            state = step.init(self._params, self._capacity, key)
+            state = self._compiled.fresh(self._params, np.int64(self._seed + len(self._services)))
             service = self._services[world.service] = _Service(Observer(self._capacity), state)
         seen = service.observer.observe(world, host)
         if seen.moved is not None:
             thickness = _carry(np.asarray(service.state.thickness), seen.moved)
             service.state = replace(service.state, thickness=jnp.asarray(thickness))
-        service.state, packed = _compiled_tick(self._params, service.state, seen.observation)
+        service.state, packed = self._compiled.tick(self._params, service.state, seen.observation)
         return _verdict(world, seen, unpack(packed))
 
 

@@ -87,6 +87,14 @@ def step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
 
 
+def let_go() -> None:
+    """Forget what tracing left behind; what is called again but was not compiled for good is traced anew."""
+    import jax
+
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    trim()
+
+
 def trim() -> None:
     """Hand back to the system what the compiler has freed, where the C library can: some 100 MB, or 500."""
     with contextlib.suppress(AttributeError, OSError):
