@@ -42,9 +42,9 @@ class NodeSettings:
     """Silence after which a link neighbour is pinged."""
     peer_timeout: float = 4.0
     """Silence after which a link neighbour is gone."""
-    idle_probe_after: float = 8.0
+    idle_probe_after: float = 25.0
     """Silence after which any other peer is pinged."""
-    idle_timeout: float = 14.0
+    idle_timeout: float = 31.0
     """Silence after which it is gone."""
     ping_timeout: float = 0.5
     """Between two transmissions of a PING."""

@@ -71,7 +71,7 @@ class DhtSettings:
     """Between lookups in a bucket that nothing else touched."""
     first_refresh: float = 2.0
     """Between the first two lookups of the own id; then four times longer each time, up to the above."""
-    bucket_pause: float = 6.0
+    bucket_pause: float = 15.0
     """Between two lookups that refresh buckets, so that a fleet that starts at once does not ask at once."""
     sweep_interval: float = 10.0
     """Between two looks for values to expire, to replicate or to republish."""

@@ -83,6 +83,6 @@ class Acceptor:
         held = len(book.agreements)
         if held >= settings.max_links and frame.head.needy:
             book.cramped = True  # makes room, where a link can be spared; the peer asks again
-        if held >= (settings.max_links if frame.head.needy else settings.crowded_above):
+        if held >= (settings.max_links if frame.head.needy else settings.full_at):
             return Refusal.FULL
         return None

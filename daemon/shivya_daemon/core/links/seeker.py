@@ -198,7 +198,7 @@ class Seeker:
             candidate = book.candidates.get(node)
             if candidate is None or not candidate.compatible or book.proposing.paused(node, now):
                 continue
-            full = candidate.degree is not None and candidate.degree >= book.settings.crowded_above
+            full = candidate.degree is not None and candidate.degree >= book.settings.full_at
             if not full or book.stance.needy:
                 yield candidate
 

@@ -15,9 +15,10 @@ class LinksSettings:
     """Links are sought up to this number."""
     max_links: int = 12
     """Agreements of any state never exceed this number."""
+    spare_links: int = 1
+    """Links above the target that a node agrees to when asked; beyond, only nodes short of links get one."""
     crowded: float = 1.5
-    """From this multiple of the target on, only nodes short of links get one; above it, links are pruned even
-    where the other end seeks another in their place."""
+    """Above this multiple of the target, links are pruned even where the other end will seek others."""
     random_links: int = 1
     """Links to peers drawn at random, never swapped for nearer ones. Near links gather nodes into groups; a
     group draws one link for each member, and where everybody draws two or more the whole is almost surely
@@ -89,6 +90,11 @@ class LinksSettings:
     """Peers whose pauses and incarnations are remembered."""
     max_blocked: int = 1024
     max_events: int = 1024
+
+    @property
+    def full_at(self) -> int:
+        """The degree from which on only nodes short of links get another."""
+        return min(self.max_links, self.target_links + self.spare_links)
 
     @property
     def crowded_above(self) -> int:
