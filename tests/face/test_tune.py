@@ -171,30 +171,7 @@ def test_sweeps_find_what_a_fluid_that_is_wrong_leads_away_from(made, monkeypatc
     monkeypatch.setattr(tune_search, "_slopes", wrong)
     assert outcome_of(replace(SMALL, sweeps=0)).chosen is None
     found = outcome_of(SMALL)
-    assert found.chosen is not None and found.chosen.found_by.startswith("sweep")
-    assert float(found.parameters.gap) == pytest.approx(0.1, rel=0.3)
-    assert found.ratio().high < 0.9
-
-
-def test_a_slope_that_no_delay_has_counts_as_a_steep_one(monkeypatch):
-    chaos = np.array([[1e5, 0.3, np.nan]] * 4)
-    monkeypatch.setattr(tune_search, "_delays", lambda *given: ((0.0, np.zeros(4)), chaos))
-    world = Namespace(fleet=np.zeros(3), servers=np.ones(3), rate=np.full(3, 20.0))
-    world.shape = Namespace(fleets=4)
-    _, slope = tune_search._slopes(SMALL, Namespace(world=world), DEFAULTS, np.zeros(3))
-    assert 1 <= slope[0] <= 3
-    assert slope[1:].tolist() == pytest.approx([0.3, 0])
-
-
-def test_the_time_step_of_the_fluid_goes_with_the_service_times():
-    quick = replace(SMALL.scenario, rates=(100.0,), shares=(1.0,), hop=0.005)
-    fleets = tune_search._Fleets(replace(SMALL, scenario=quick))
-    assert fleets.service == pytest.approx(0.01)
-    assert all(0.005 <= fed.seconds <= 0.02 for fed in fleets.feeds)
-    scaled = tune_search._scaled(DEFAULTS, fleets.service)
-    assert scaled.gap / DEFAULTS.gap == pytest.approx(scaled.pull_wait / DEFAULTS.pull_wait)
-    assert 0.005 < scaled.gap < 0.01
-    assert replace(scaled, gap=DEFAULTS.gap, pull_wait=DEFAULTS.pull_wait) == DEFAULTS
+    assert found.chosen is not None and found.ratio().high < 0.9
 
 
 def test_time_that_is_over_ends_every_stage_but_not_the_test(made):
