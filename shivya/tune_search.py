@@ -36,7 +36,7 @@ _LENGTHS = (0.25, 0.5, 1.0, 2.0)
 _PATH_POINTS = 5
 _SLOPE_BATCHES = 4
 """Batches of training worlds that a direction is taken from."""
-_DESCENT, _LINES, _SWEEPS = 0.25, 0.35, 0.85
+_DESCENT, _LINES, _SWEEPS = 0.25, 0.35, 0.8
 """Shares of the time allowed after which each of them ends; the rest is for the test."""
 _STEEPEST = 2.0
 """Of a logarithm of the delay, per unit of a point: what is steeper is one fleet's chaos and no slope."""
