@@ -2,7 +2,8 @@
 
 Worlds are split by seed. Derivatives come from the fluid relaxation of the training worlds; every step that
 they propose is measured by the discrete simulator, lengths of steps on training worlds, candidates on the
-validation worlds, and the one that is best there once, against the defaults, on the test worlds.
+validation worlds, and the one that is best there once, against the defaults, on the test worlds. Where the
+fluid leads astray, sweeps of single parameters do not (``tune_sweep``): whole jobs judge their every step.
 """
 
 from __future__ import annotations
@@ -11,30 +12,40 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shivya import experiments, tune_space
+from shivya import experiments, tune_space, tune_sweep
 from shivya.experiments import Estimate, Row
 from shivya_kernels.fleet import LAWS, Params, Scenario, World, worlds
 from shivya_kernels.fleet.fluid import delay_quantile, fluid
-from shivya_kernels.fleet.fluid_feed import Feed, feed
+from shivya_kernels.fleet.fluid_feed import STEP_SECONDS, Feed, feed
 
 LAW = "shivya"
 WIDTH = 1.2
 """Mean service times within which choices of the fluid are smooth: derivatives of sharp ones are chaotic."""
+FLUID_STEP = 2.0
+"""Longest time step of the fluid, in mean service times: a move takes one at least, so hops would be dear."""
 RATE, FORGET, FORGET_SQUARES = 0.15, 0.8, 0.95
 """Of Adam, per step; the rate falls to a tenth along a cosine."""
 _LENGTHS = (0.25, 0.5, 1.0, 2.0)
 """Steps along a direction whose largest component is 1, in units of a point."""
 _PATH_POINTS = 5
 _SLOPE_BATCHES = 4
-"""Batches of training worlds that a direction of line search is taken from."""
+"""Batches of training worlds that a direction is taken from."""
+_DESCENT, _LINES, _SWEEPS = 0.25, 0.35, 0.8
+"""Shares of the time allowed after which each of them ends; the rest is for the test."""
+_STEEPEST = 2.0
+"""Of a logarithm of the delay, per unit of a point: what is steeper is one fleet's chaos and no slope."""
+_USUAL_SERVICE = 0.065
+"""Mean service time, seconds, of the fleets that the defaults were made for."""
+_OF_SERVICE = ("gap", "pull_wait")
+"""Parameters that are compared with waiting times, which service times scale."""
 
-Point = np.ndarray[Any, np.dtype[np.float64]]
+Point = tune_sweep.Point
 
 
 @dataclass(frozen=True)
@@ -47,12 +58,14 @@ class Plan:
     train: int = 64
     validation: int = 16
     test: int = 32
-    descent: int = 40
+    descent: int = 24
     """Steps of gradient descent."""
     fleets: int = 8
     """Training worlds per step."""
-    lines: int = 4
+    lines: int = 2
     """Rounds of line search."""
+    sweeps: int = 24
+    """Of all parameters, one after the other."""
     group: int = 16
     """Worlds that are measured side by side; divides validation and test."""
 
@@ -104,7 +117,7 @@ class Progress(NamedTuple):
 def search(plan: Plan, spent: Callable[[], float]) -> Iterator[Progress | Outcome]:
     """Tune; the last item is the outcome. `spent` tells the share of the time allowed that is over.
 
-    When half of it is, descent ends, and after three quarters line search does; what is then known is
+    When a quarter of it is, descent ends; line search and sweeps have their times, too. What is then known is
     measured whatever the time. Raises ValueError for a scenario that does not fit itself.
     """
     yield Progress("drawing fleets", 0.0)
@@ -115,61 +128,116 @@ def search(plan: Plan, spent: Callable[[], float]) -> Iterator[Progress | Outcom
     path = [start]
     for at in _descend(plan, fleets.feeds, defaults, start):
         path.append(at)
-        yield Progress("gradient descent", 0.5 * max((len(path) - 1) / plan.descent, min(2 * spent(), 1)))
-        if spent() >= 0.5:
+        yield Progress(
+            "gradient descent", min(_DESCENT, max(_DESCENT * (len(path) - 1) / plan.descent, spent()))
+        )
+        if spent() >= _DESCENT:
             break
 
-    def known(at: Point) -> Params:
-        return tune_space.parameters(jnp.asarray(at), plan.names, defaults)
+    yield Progress("validating the path", _DESCENT)
+    judged = _Judged(plan, fleets, defaults)
+    for k in sorted({round(x) for x in np.linspace(0, len(path) - 1, _PATH_POINTS + 1)} - {0}):
+        judged.validate(f"gradient step {k}", path[k])
+        yield Progress("validating the path", _DESCENT)
 
-    candidates: list[Candidate] = []
+    of_path = min(judged.candidates, key=lambda c: _value(c.validation)).point
+    for share in _search_lines(plan, judged, path[-1] - start, spent):
+        yield Progress("line search", _DESCENT + (_LINES - _DESCENT) * share)
+    scaled = tune_space.point(_scaled(defaults, fleets.service), plan.names)
+    for share in _sweep(plan, judged, (start, scaled, of_path), path[-1] - start, spent):
+        yield Progress("one by one", _LINES + (_SWEEPS - _LINES) * share)
 
-    def validate(found_by: str, at: Point) -> None:
-        ratio = experiments.ratio(fleets.rows("validation", known(at)), untuned)
-        candidates.append(Candidate(found_by, at, ratio))
-
-    yield Progress("validating the path", 0.5)
-    untuned = fleets.rows("validation", defaults)
-    for k in sorted({round(x) for x in np.linspace(0, len(path) - 1, _PATH_POINTS + 1)[1:]}):
-        validate(f"gradient step {k}", path[k])
-        yield Progress("validating the path", 0.55)
-
-    best = _best(candidates)
-    at = best.point if best else start
-    direction = path[-1] - start
-    for k in range(plan.lines):
-        if spent() >= 0.75:
-            break
-        here = fleets.rows("train", known(at), k)
-        trials = []
-        for length in _LENGTHS:
-            there = at + length * direction / max(float(np.abs(direction).max()), 1e-9)
-            trials.append((_value(experiments.ratio(fleets.rows("train", known(there), k), here)), there))
-            yield Progress("line search", 0.55 + 0.25 * (k + len(trials) / len(_LENGTHS)) / plan.lines)
-        ratio, there = min(trials, key=lambda trial: trial[0])
-        if ratio < 1:
-            at = there
-            validate(f"line search {k + 1}", at)
-        slopes = [_slopes(plan, fed, defaults, at)[1] for fed in fleets.feeds[:_SLOPE_BATCHES]]
-        direction = -np.mean(slopes, axis=0)
-
-    yield Progress("testing the defaults", 0.8)
-    best = _best(candidates)
+    yield Progress("testing the defaults", _SWEEPS)
+    best = judged.best
     before = fleets.rows("test", defaults)
-    yield Progress("testing what was found", 0.9)
-    found = known(best.point) if best else defaults
+    yield Progress("testing what was found", (1 + _SWEEPS) / 2)
+    found = judged.known(best.point) if best else defaults
     after = fleets.rows("test", found) if best else before
     points = (start, best.point if best else start)
     fluid_before, fluid_after = (_slopes(plan, fleets.feeds[0], defaults, x)[0] for x in points)
+    candidates = tuple(judged.candidates)
     yield Outcome(
-        found, defaults, best, tuple(candidates), (fluid_before, fluid_after), before, after, len(path) - 1
+        found, defaults, best, candidates, (fluid_before, fluid_after), before, after, len(path) - 1
     )
 
 
-def _best(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The candidate of the least ratio on the validation worlds, if one beats the defaults there."""
-    found = min(candidates, key=lambda c: _value(c.validation), default=None)
-    return found if found is not None and _value(found.validation) < 1 else None
+class _Judged:
+    """What whole jobs say of points: on groups of the training worlds, of candidates on validation worlds."""
+
+    def __init__(self, plan: Plan, fleets: _Fleets, defaults: Params) -> None:
+        self.candidates: list[Candidate] = []
+        self._plan, self._fleets, self._defaults = plan, fleets, defaults
+        self._untuned = fleets.rows("validation", defaults)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The candidate of the least ratio on the validation worlds, if one beats the defaults there."""
+        found = min(self.candidates, key=lambda c: _value(c.validation), default=None)
+        return found if found is not None and _value(found.validation) < 1 else None
+
+    def known(self, at: Point) -> Params:
+        return tune_space.parameters(jnp.asarray(at), self._plan.names, self._defaults)
+
+    def validate(self, found_by: str, at: Point) -> float:
+        """Make a candidate of a point; its p99 beside that of the defaults."""
+        ratio = experiments.ratio(self._fleets.rows("validation", self.known(at)), self._untuned)
+        self.candidates.append(Candidate(found_by, at, ratio))
+        return _value(ratio)
+
+    def beside(self, at: Point, group: int) -> Callable[[Point], float]:
+        """How p99 elsewhere compares with that at a point, on one group of the training worlds."""
+        here = self._fleets.rows("train", self.known(at), group)
+
+        def measure(there: Point) -> float:
+            return _value(experiments.ratio(self._fleets.rows("train", self.known(there), group), here))
+
+        return measure
+
+    def downhill(self, at: Point) -> Point:
+        """Against the fluid's slope."""
+        feeds = self._fleets.feeds[:_SLOPE_BATCHES]
+        slopes = [_slopes(self._plan, fed, self._defaults, at)[1] for fed in feeds]
+        return np.asarray(-np.mean(slopes, axis=0), float)
+
+
+def _search_lines(
+    plan: Plan, judged: _Judged, direction: Point, spent: Callable[[], float]
+) -> Iterator[float]:
+    """On from the best of the path in its direction, then along fresh gradients; yields the share done."""
+    at = judged.best.point if judged.best else tune_space.point(LAWS[LAW].params, plan.names)
+    for k in range(plan.lines):
+        if spent() >= _LINES:
+            return
+        measure, trials = judged.beside(at, k), []
+        for length in _LENGTHS:
+            there = at + length * direction / max(float(np.abs(direction).max()), 1e-9)
+            trials.append((measure(there), there))
+            yield (k + len(trials) / len(_LENGTHS)) / plan.lines
+        ratio, there = min(trials, key=lambda trial: trial[0])
+        if ratio < 1:
+            at = there
+            judged.validate(f"line search {k + 1}", at)
+        if k + 1 < plan.lines:
+            direction = judged.downhill(at)
+
+
+def _sweep(
+    plan: Plan, judged: _Judged, starts: Sequence[Point], downhill: Point, spent: Callable[[], float]
+) -> Iterator[float]:
+    """One parameter after the other, from each start and then on from the best; yields the share done."""
+    walks = [tune_sweep.begin(at, downhill) for at in starts]
+    values = [math.inf] * len(walks)
+    for k in range(plan.sweeps):
+        if spent() >= _SWEEPS:
+            return
+        turn = k if k < len(walks) else values.index(min(values))
+        measure = judged.beside(walks[turn].at, k)
+        for walk in tune_sweep.sweep(walks[turn], measure):
+            walks[turn] = walk
+            yield min(max(k / plan.sweeps, (spent() - _LINES) / (_SWEEPS - _LINES)), 1.0)
+            if spent() >= _SWEEPS:
+                break
+        values[turn] = judged.validate(f"sweep {k + 1}", walks[turn].at)
 
 
 def _value(estimate: Estimate) -> float:
@@ -184,7 +252,11 @@ class _Fleets:
         groups = {name: _groups(seeds, plan.group) for name, seeds in plan.splits.items()}
         flat = iter(_alike(plan.scenario, [group for each in groups.values() for group in each]))
         self._worlds = {name: [next(flat) for _ in each] for name, each in groups.items()}
-        self.feeds = [feed(w) for w in _alike(plan.scenario, _groups(plan.splits["train"], plan.fleets))]
+        batches = _alike(plan.scenario, _groups(plan.splits["train"], plan.fleets))
+        self.service = float(np.mean([_service(world) for world in batches]))
+        # One step for all, so that they run by one compiled program.
+        step = min(STEP_SECONDS, max(FLUID_STEP * self.service, plan.scenario.step))
+        self.feeds = [feed(w, step) for w in batches]
 
     def rows(self, split: str, params: Params, group: int | None = None) -> tuple[Row, ...]:
         """Measure the law on the worlds of a split, or on one group of them, counted round and round."""
@@ -192,6 +264,18 @@ class _Fleets:
         if group is not None:
             chosen = [chosen[group % len(chosen)]]
         return tuple(row for world in chosen for row in experiments.measure(world, LAW, params).rows)
+
+
+def _scaled(defaults: Params, service: float) -> Params:
+    """The defaults for a fleet of another mean service time."""
+    factor = service / _USUAL_SERVICE
+    return replace(defaults, **{name: getattr(defaults, name) * factor for name in _OF_SERVICE})
+
+
+def _service(world: World) -> float:
+    """The mean service time of the nodes, seconds."""
+    real = np.asarray(world.fleet) < world.shape.fleets
+    return float((np.asarray(world.servers)[real] / np.asarray(world.rate)[real].astype(float)).mean())
 
 
 def _groups(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -230,11 +314,9 @@ def _slopes(plan: Plan, fed: Feed, defaults: Params, at: Point) -> tuple[float, 
     """
     count = fed.world.shape.fleets
     points = jnp.broadcast_to(jnp.asarray(at, jnp.float32), (count, len(at)))
-    real = np.asarray(fed.world.fleet) < count
-    service = np.asarray(fed.world.servers)[real] / np.asarray(fed.world.rate)[real].astype(float)
-    width = np.float32(WIDTH * service.mean())
+    width = np.float32(WIDTH * _service(fed.world))
     (_, delays), slopes = _delays(points, fed, defaults, width, plan.names)
-    ordered = np.sort(np.nan_to_num(np.asarray(slopes, float)), axis=0)
+    ordered = np.sort(np.nan_to_num(np.asarray(slopes, float)).clip(-_STEEPEST, _STEEPEST), axis=0)
     cut = count // 4
     return float(np.exp(np.mean(delays))), ordered[cut : count - cut].mean(axis=0)
 

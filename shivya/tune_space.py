@@ -36,7 +36,7 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "drift_share": Range(0.05, 0.95),
         "drift_seconds": Range(0.2, 5.0, True),
         "kappa": Range(0.0, 0.6),
-        "prior_jobs": Range(2.0, 200.0, True),
+        "prior_jobs": Range(1.0, 200.0, True),
         "rate_seconds": Range(0.5, 20.0, True),
         # With information one period old, the flow alone is stable up to a gain of 1; the guard adds to that.
         "gain": Range(0.2, 1.5),

@@ -121,8 +121,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya.tune_file": ({"shivya.toml_file", "shivya_kernels"}, set()),
-    "shivya.tune_search": ({"shivya.experiments", "shivya.tune_space", "shivya_kernels"}, {"jax", "numpy"}),
+    "shivya.tune_search": (
+        {"shivya.experiments", "shivya.tune_space", "shivya.tune_sweep", "shivya_kernels"},
+        {"jax", "numpy"},
+    ),
     "shivya.tune_space": ({"shivya_kernels"}, {"jax", "numpy"}),
+    "shivya.tune_sweep": (set(), {"numpy"}),
     "shivya.whatif": (
         {"shivya.ask", "shivya.commands", "shivya.compiled", "shivya.errors"}
         | {"shivya.whatif_mesh", "shivya.whatif_text", "shivya.whatif_twins"},

@@ -158,15 +158,26 @@ def test_the_same_seed_finds_the_same(made):
 
 
 def test_line_search_goes_on_where_descent_was_short(made):
-    found = outcome_of(replace(SMALL, descent=1, lines=4))
+    found = outcome_of(replace(SMALL, descent=1, lines=4, sweeps=0))
     assert found.chosen is not None and found.chosen.found_by.startswith("line search")
-    assert found.ratio().value < outcome_of(replace(SMALL, descent=1, lines=0)).ratio().value
+    assert found.ratio().value < outcome_of(replace(SMALL, descent=1, lines=0, sweeps=0)).ratio().value
 
 
-def test_time_that_is_over_ends_descent_and_line_search_but_not_the_test(made):
+def test_sweeps_find_what_a_fluid_that_is_wrong_leads_away_from(made, monkeypatch):
+    def wrong(*given: Any) -> tuple[float, np.ndarray]:
+        value, slope = by_differences(*given)
+        return value, -slope
+
+    monkeypatch.setattr(tune_search, "_slopes", wrong)
+    assert outcome_of(replace(SMALL, sweeps=0)).chosen is None
+    found = outcome_of(SMALL)
+    assert found.chosen is not None and found.ratio().high < 0.9
+
+
+def test_time_that_is_over_ends_every_stage_but_not_the_test(made):
     found = outcome_of(SMALL, lambda: 2.0)
     assert found.steps == 1
-    assert not any(c.found_by.startswith("line") for c in found.candidates)
+    assert [c.found_by for c in found.candidates] == ["gradient step 1"]
     assert len(found.after) == 4
 
 
@@ -374,7 +385,7 @@ def test_files_that_cannot_be_used(tmp_path, text, words):
 
 @pytest.mark.soak  # most of it is compiling derivatives
 def test_the_whole_way_on_real_fleets(capsys, tmp_path, monkeypatch):
-    small = partial(Plan, train=4, validation=2, test=4, descent=3, fleets=2, lines=1, group=2)
+    small = partial(Plan, train=4, validation=2, test=4, descent=3, fleets=2, lines=1, sweeps=1, group=2)
     monkeypatch.setattr(tune_search, "Plan", small)
     try:
         code = tune.tune(options(json=True))
