@@ -1,4 +1,4 @@
-"""What a test types otherwise than a page shows it, and why. Whatever is not in this table is typed as shown."""
+"""What a test types otherwise than a page shows it, and why; what is not in this table is typed as shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _PLACE = r"--socket $XDG_RUNTIME_DIR/shivya/\2.sock --state-dir $HOME/.local/sta
 _DAEMON = r"^(shivya (?:daemon|start)\b"
 
 ALTERED: tuple[tuple[str, str, str], ...] = (
-    # what a page shows (a regular expression), what is typed, why. From top to bottom, each on what is there then.
+    # what a page shows (a regular expression), what is typed, why; from top to bottom, each on the outcome
     (_DAEMON + r")(?!.*--port)(.*)", r"\1 --port 8085\2", "the default, in words"),
     (
         _DAEMON + r".*?) --port (\d+)",
@@ -41,16 +41,13 @@ ALTERED: tuple[tuple[str, str, str], ...] = (
     (r"^shivya simulate(?!.*--seeds)", "shivya simulate --seeds 3", "the default, in words"),
     (r"^(shivya simulate.*) --nodes 64", r"\1 --nodes 8 --seconds 2", "64 nodes for a minute"),
     (r"^(shivya simulate.*) --seeds \d+", r"\1 --seeds 2", "as many fleets"),
-    (
-        r"^(shivya tune(?:(?! --minutes).)*)( --minutes \d+)?(.*)$",
-        r"\1 --minutes 0.02\3",
-        "a quarter of an hour",
-    ),
+    (r"^(shivya simulate.*--process \d)", r"\1 --laws none", "three laws fewer"),
+    (r"^(shivya tune .*) --minutes 15$", r"\1", "the default"),
     (r"^shivya whatif", "shivya whatif --twins 4 --seconds 5", "64 twins for a minute"),
     (
-        r"^(shivya demo)(?: --nodes \d+)?(?: --seconds \d+)?",
+        r"^(shivya demo)(?: --nodes 5)?(?: --seconds \d+)?",
         r"\1 --nodes 2 --seconds 5",
-        "five nodes for a minute",
+        "five nodes, a minute",
     ),
 )
 

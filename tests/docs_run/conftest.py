@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from shivya import cli
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 from terminal import PROGRAMS, Terminal
 
 

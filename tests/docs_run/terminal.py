@@ -19,7 +19,7 @@ from typing import Any
 
 from altered import altered
 
-PATIENCE = float(__import__("os").environ.get("PAT", "120"))  # seconds; a bound against hanging, not a claim
+PATIENCE = 300.0  # seconds; a bound against hanging, not a claim
 
 _READ_AND_RUN = """
 while IFS= read -r line; do

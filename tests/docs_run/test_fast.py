@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import time
 from pathlib import Path
 
 import pytest
-from on_terminal import OnTerminal
 from scripts import SCRIPTS
-from shown import BLOCKS, DOCS, ROOT
 from terminal import PATIENCE, Terminal
+
+from on_terminal import OnTerminal
+from shown import BLOCKS, ROOT
 
 pytestmark = pytest.mark.processes
 

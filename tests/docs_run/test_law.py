@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable
 
 import pytest
-from on_terminal import OnTerminal
 from scripts import SCRIPTS
 from terminal import PATIENCE, Terminal
+
+from on_terminal import OnTerminal
 
 pytestmark = pytest.mark.processes
 
 Run = Callable[[list[str]], tuple[int, str]]
-COMPILED = 600.0  # seconds; a bound against hanging: without a compile cache a busy machine compiles for minutes
+COMPILED = (
+    600.0  # seconds; a bound against hanging: without a compile cache a busy machine compiles for minutes
+)
 PORTS = ("8085", "8086", "8087")
 
 

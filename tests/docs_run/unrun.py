@@ -40,5 +40,5 @@ UNRUN = {
     "python -m shivya.demo.tether PARENT COMMAND...": "`shivya demo` starts it",
     "python -m shivya.demo.worker": "`shivya demo` starts it",
 }
-BENCHMARK = r"python benchmarks/bench_\w+\.py"
-"""All of these, too: each is a benchmark, minutes to hours on a machine that does nothing else."""
+BENCHMARK = r"python (benchmarks/bench_\w+\.py)"
+"""All of these, too: minutes to hours on a machine that does nothing else."""
