@@ -10,11 +10,7 @@ _DAEMON = r"^(shivya (?:daemon|start)\b"
 ALTERED: tuple[tuple[str, str, str], ...] = (
     # what a page shows (a regular expression), what is typed, why; from top to bottom, each on the outcome
     (_DAEMON + r")(?!.*--port)(.*)", r"\1 --port 8085\2", "the default, in words"),
-    (
-        _DAEMON + r".*?) --port (\d+)",
-        r"\1 --port 0 " + _PLACE,
-        "no fixed port; commands find it as if it had it",
-    ),
+    (_DAEMON + r".*?) --port (\d+)", r"\1 --port 0 " + _PLACE, "no fixed port; it is found as if it had it"),
     (_DAEMON + r"(?!.*--daemon)(?!.*&).*)", r"\1 &", "it has a terminal of its own, or the background"),
     (r"--peer FIRST-NODE:8085", "--peer 127.0.0.1:8086", "there is one machine"),
     (r"--peer 127\.0\.0\.1:(\d+)", r"--peer 127.0.0.1:%\1%", "the port which that daemon got"),
@@ -44,11 +40,7 @@ ALTERED: tuple[tuple[str, str, str], ...] = (
     (r"^(shivya simulate.*--process \d)", r"\1 --laws none", "three laws fewer"),
     (r"^(shivya tune .*) --minutes 15$", r"\1", "the default"),
     (r"^shivya whatif", "shivya whatif --twins 4 --seconds 5", "64 twins for a minute"),
-    (
-        r"^(shivya demo)(?: --nodes 5)?(?: --seconds \d+)?",
-        r"\1 --nodes 2 --seconds 5",
-        "five nodes, a minute",
-    ),
+    (r"^(shivya demo)(?: --nodes 5)?(?: --seconds \d+)?", r"\1 --nodes 2 --seconds 5", "5 nodes, a minute"),
 )
 
 

@@ -11,7 +11,7 @@ from shivya import cli
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
-from terminal import PROGRAMS, Terminal
+from terminal import PROGRAMS, Run, Terminal
 
 
 @pytest.fixture
@@ -27,12 +27,10 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def inside(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[Terminal], Callable[[list[str]], tuple[int, str]]]:
+def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Terminal], Run]:
     """What runs commands in this process, where JAX is imported once for all, in the home of a terminal."""
 
-    def of(terminal: Terminal) -> Callable[[list[str]], tuple[int, str]]:
+    def of(terminal: Terminal) -> Run:
         for name, value in terminal.variables.items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(terminal.home)

@@ -151,8 +151,8 @@ PERCENT = {
 WHATIF = {
     "shivya whatif": r"^3 nodes, service default: [\d.]+ jobs/s come, .* can be served; 4 twins, 5 s on$",
     "shivya whatif --fail edge-3": (
-        r"; then: edge-3 fails\n\nNODE +QUEUE +SERVERS +RATE/S +ARRIVALS/S +THEN\n(edge-.*\n){3}"
-        r"\n +NOW +90 % +THEN +90 %\np50 in system .*\np99 in system "
+        r"; then: edge-\d fails\n\nNODE +QUEUE +SERVERS +RATE/S +ARRIVALS/S +THEN\nedge-1 [\s\S]*"
+        r"\n +NOW +90 % +THEN +90 %\np50 in system +\d.*\np99 in system +\d"
     ),
     "shivya whatif --load 1.5 --service resize": r"^3 nodes, service resize: .*; then: load x 1\.5$",
     "shivya whatif --fail edge-3 --load 1.2": r"; then: (?=.*edge-3 fails)(?=.*load x 1\.2)",

@@ -14,11 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from altered import altered
 
+Run = Callable[[list[str]], tuple[int, str]]
+"""Runs a command, without the word `shivya`, for its exit code and what it wrote."""
 PATIENCE = 300.0  # seconds; a bound against hanging, not a claim
 
 _READ_AND_RUN = """
@@ -97,14 +100,15 @@ class Terminal:
         daemon = _DAEMON.search(typed)
         if daemon:
             self._until(said, sign)
+            self._until(said, rf"socket \S+/{daemon[1]}\.sock")  # what is served besides is told before
             address = str(self.ask(daemon[1], "STATUS")["address"])
             self.known[daemon[1]] = address.rpartition(":")[2]
         text = said.read_text(encoding="utf-8")
         self.judge(line, sign, code, text)
         return text
 
-    def inside(self, run: Callable[[list[str]], tuple[int, str]], script: Mapping[str, str]) -> None:
-        """Like `play`, but each line is a command that `run` is called with, for its exit code and output."""
+    def inside(self, run: Run, script: Mapping[str, str]) -> None:
+        """Like `play`, but by `run` instead of the shell."""
         for line, sign in script.items():
             code, text = run(shlex.split(self.altered(line))[1:])
             self.judge(line, sign, code, text)
@@ -136,7 +140,8 @@ class Terminal:
     def close(self) -> None:
         """End everything that was started here, also what left the shell's process group."""
         for file in self.home.rglob("daemon.pid"):
-            os.kill(int(file.read_text()), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(int(file.read_text()), signal.SIGKILL)
         os.killpg(self._shell.pid, signal.SIGKILL)
         self._shell.communicate()
 

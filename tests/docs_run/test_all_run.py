@@ -36,7 +36,7 @@ def accounted_for(shown: Shown) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_is_run(page: Path) -> None:
-    """Or it is in the table of those that are not. A new one goes into `scripts`, with a sign that it worked."""
+    """Or it is in the table of those that are not. A new one goes to `scripts`, with a sign of success."""
     shown = [command for command in COMMANDS if command.page == page.name]
     assert [command for command in shown if not accounted_for(command)] == []
 
@@ -75,3 +75,12 @@ def test_every_block_says_what_it_is() -> None:
     assert {block.language for block in BLOCKS} <= LANGUAGES
     first = re.compile(r"^(\$ )?(shivya|make|curl|docker|kubectl|sudo|systemctl) ", re.MULTILINE)
     assert [block for block in BLOCKS if block.language == "text" and first.search(block.text)] == []
+
+
+def test_output_that_a_page_shows_has_the_shape_of_what_is_written() -> None:
+    for page, sign in (
+        ("whatif.md", SCRIPTS["WHATIF"]["shivya whatif --fail edge-3"]),
+        ("README.md", SCRIPTS["DEMO"]["shivya demo --seconds 20 --kill"]),
+    ):
+        outputs = [block.text for block in BLOCKS if (block.page, block.language) == (page, "text")]
+        assert any(re.search(sign, output, re.MULTILINE) for output in outputs), page

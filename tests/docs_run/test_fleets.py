@@ -8,11 +8,10 @@ from functools import partial
 import pytest
 from scripts import SCRIPTS
 from shivya import tune_search
-from terminal import Terminal
+from terminal import Run, Terminal
 
 from shown import BLOCKS
 
-Run = Callable[[list[str]], tuple[int, str]]
 SMALL = "[scenario]\nnodes = 6\nmean_degree = 3\nseconds = 2\nwarm_up = 0.5\nhotspot = 0.3\n"
 
 

@@ -9,16 +9,13 @@ from collections.abc import Callable
 
 import pytest
 from scripts import SCRIPTS
-from terminal import PATIENCE, Terminal
+from terminal import PATIENCE, Run, Terminal
 
 from on_terminal import OnTerminal
 
 pytestmark = pytest.mark.processes
 
-Run = Callable[[list[str]], tuple[int, str]]
-COMPILED = (
-    600.0  # seconds; a bound against hanging: without a compile cache a busy machine compiles for minutes
-)
+COMPILED = 600.0  # seconds; a bound, too: without a compile cache a busy machine compiles for minutes
 PORTS = ("8085", "8086", "8087")
 
 
