@@ -152,7 +152,7 @@ WHATIF = {
     "shivya whatif": r"^3 nodes, service default: [\d.]+ jobs/s come, .* can be served; 4 twins, 5 s on$",
     "shivya whatif --fail edge-3": (
         r"; then: edge-\d fails\n\nNODE +QUEUE +SERVERS +RATE/S +ARRIVALS/S +THEN\nedge-1 [\s\S]*"
-        r"\n +NOW +90 % +THEN +90 %\np50 in system +\d.*\np99 in system +\d"
+        r"\n +NOW +90 % +THEN +90 %\np50 in system +\S.*\np99 in system +\S"
     ),
     "shivya whatif --load 1.5 --service resize": r"^3 nodes, service resize: .*; then: load x 1\.5$",
     "shivya whatif --fail edge-3 --load 1.2": r"; then: (?=.*edge-3 fails)(?=.*load x 1\.2)",
@@ -198,6 +198,8 @@ CREDITS = {
 }
 CREDITS_COPIED = {
     """sqlite3 credits.db ".backup '/backup/credits.db'\"""": "",
+}
+CREDITS_RESTORED = {
     "shivya credits audit --ledger /backup/credits.db": "^sound: ",
 }
 CREDITS_ANEW = {

@@ -26,6 +26,14 @@ def until(terminal: Terminal, holds: Callable[[], bool], patience: float = PATIE
         time.sleep(0.1)
 
 
+def work_comes(terminal: Terminal) -> None:
+    """A job a second and node, to be known for the next minute."""
+    for port in PORTS:
+        for service in ("default", "resize"):
+            for _ in range(60):
+                terminal.ask(port, f"ROUTE service={service}")
+
+
 @pytest.fixture
 def mesh(terminal: Terminal) -> Terminal:
     """The node of docs/configuration.md with its law, between two without one; all three have work."""
@@ -38,8 +46,6 @@ def mesh(terminal: Terminal) -> Terminal:
     for port, queue in zip(PORTS, (40, 3, 3), strict=True):
         for service in ("default", "resize"):
             terminal.ask(port, f"REPORT queue={queue} rate=20 service={service}")
-            for _ in range(10):
-                terminal.ask(port, f"ROUTE service={service}")
     until(terminal, lambda: len(terminal.ask("8085", "STATUS")["flows"]) > 0)
     return terminal
 
@@ -50,6 +56,7 @@ def test_a_mesh_with_its_law(mesh: Terminal, inside: Callable[[Terminal], Run]) 
     look_into_the_ledger(mesh)
     look_on_screens(mesh)
     summon(mesh)
+    work_comes(mesh)
     mesh.inside(inside(mesh), SCRIPTS["WHATIF"])
     for service in ("default", "resize"):
         mesh.ask("8085", f"REPORT queue=0 service={service}")
