@@ -41,7 +41,12 @@ def _add_credits(group: argparse.ArgumentParser, command: AddCommand) -> None:
     balance.add_argument("account", metavar="ACCOUNT", nargs="?", help="whose (default: this node's)")
     balance.add_argument("--all", action="store_true", help="of all accounts")
 
-    opening = command(actions, "open", commands.open_account, example="shivya credits open 3b6a27bc...")
+    opening = command(
+        actions,
+        "open",
+        commands.open_account,
+        example="shivya credits open 3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29",
+    )
     opening.add_argument("account", metavar="ACCOUNT", help="all 64 digits of the node's key")
 
     transfer = command(

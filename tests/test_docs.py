@@ -1,27 +1,24 @@
 """The documentation keeps its word.
 
-docs/mathematics.md names what exists and leaves out what has no formula; every command that a page shows
-parses, those that need no daemon run; links lead somewhere; what is generated is up to date.
+docs/mathematics.md names what exists and leaves out what has no formula; links lead somewhere; what is
+generated is up to date. The commands that pages show are run by tests/docs_run.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
-import json
 import re
-import shlex
+import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from shivya import cli, config, simulate_scenario
+from shivya import config, simulate_scenario
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
+sys.path.insert(0, str(Path(__file__).parent))
+from shown import BLOCKS, DOCS, PAGES, ROOT, Block
+
 KERNELS = ROOT / "kernels" / "shivya_kernels"
 PLACEMENT = ROOT / "daemon" / "shivya_daemon" / "placement.py"
 
@@ -132,100 +129,6 @@ def test_the_citation_is_of_this_version() -> None:
 
 
 # The pages
-
-
-class Block(NamedTuple):
-    page: str
-    line: int
-    language: str
-    text: str
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    """The fenced blocks of a page."""
-    text = page.read_text(encoding="utf-8")
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield Block(page.name, text.count("\n", 0, found.start()) + 1, found[1], found[2])
-
-
-BLOCKS = [block for page in PAGES for block in blocks(page)]
-
-
-def typed(line: str) -> list[str] | None:
-    """The arguments of a command line that runs `shivya`, up to the next command; None for any other line."""
-    if not re.match(r"(\$ )?shivya\s", line):
-        return None
-    lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
-    lexer.whitespace_split = True
-    words = []
-    for word in lexer:
-        if set(word) <= set("|&;<>"):
-            break
-        words.append(word)
-    return words[1:]
-
-
-COMMANDS = [
-    pytest.param(arguments, id=f"{block.page}:{block.line + number}")
-    for block in BLOCKS
-    if block.language in ("", "sh")
-    for number, line in enumerate(block.text.splitlines(), 1)
-    if (arguments := typed(line)) is not None
-]
-
-
-@pytest.mark.parametrize("arguments", COMMANDS)
-def test_every_command_line_parses(arguments: list[str]) -> None:
-    try:
-        options = cli.parser().parse_args(arguments)
-    except SystemExit as end:
-        assert end.code == 0 and arguments == ["--version"], " ".join(arguments)
-    else:
-        assert callable(options.run)
-
-
-def of_page(name: str) -> list[list[str]]:
-    return [arguments for arguments, *_ in (c.values for c in COMMANDS if str(c.id).startswith(f"{name}:"))]
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home in which nothing is."""
-    for variable in (
-        "XDG_CONFIG_HOME",
-        "XDG_STATE_HOME",
-        "XDG_RUNTIME_DIR",
-        "STATE_DIRECTORY",
-        "SHIVYA_ETCD",
-    ):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_mesh_begins_as_the_quickstart_says(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ["init"] in of_page("quickstart.md")
-    assert cli.main(["init"]) == 0
-    assert (home / ".config" / "shivya" / "mesh.key").stat().st_mode & 0o777 == 0o600
-    daemon = next(a for a in of_page("quickstart.md") if "--bind" in a)
-    options = cli.parser().parse_args(daemon)
-    settings = config.load({"bind": options.bind, "port": options.port}, environ={"HOME": str(home)})
-    assert settings.bind == "0.0.0.0" and settings.mesh_key_file is not None
-    assert "made" in capsys.readouterr().out
-
-
-def test_the_commands_about_credits_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    commands = [a for a in of_page("credits.md") if a[0] in ("credits", "quorum")]
-    assert [a[1] for a in commands[:2]] == ["init", "open"]
-    for arguments in commands:
-        if arguments[1] == "vote":  # the id is drawn, so the page can only show one
-            capsys.readouterr()
-            assert cli.main(["quorum", "show", "--json"]) == 0
-            rows = json.loads(capsys.readouterr().out)
-            arguments = [*arguments[:2], rows[0]["id"][:8], *arguments[3:]]
-        assert cli.main(arguments) == 0, " ".join(arguments)
-    assert cli.main(["credits", "audit", "--ledger", str(next(home.rglob("credits.db")))]) == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
