@@ -324,7 +324,7 @@ def test_a_new_incarnation_is_a_restart_and_an_old_one_is_refused(stage: Any) ->
 def test_an_incarnation_is_remembered_across_silence(stage: Any) -> None:
     stage.meet(1)
     stage.beat(1, 1, incarnation=5)
-    stage.wait(15.0)
+    stage.wait(32.0)
     assert stage.node.members == frozenset()
     stage.node.events()
     stage.node.datagrams()
