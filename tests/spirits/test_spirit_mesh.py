@@ -14,6 +14,7 @@ from shivya_daemon.core.signals.frame import Directed
 from shivya_daemon.net.memory import MemoryNetwork
 from shivya_daemon.settings import SpiritSettings
 from shivya_daemon.spirits import boundary, register
+from shivya_daemon.spirits.exchange import Exchange
 from shivya_daemon.spirits.life import Life
 from shivya_daemon.spirits.lived import Books, Drawing, Round
 from shivya_daemon.spirits.outlook import Outlook
@@ -75,6 +76,7 @@ class Inhabitant:
             if self.life is not None and getattr(event, "type", "") == boundary.TYPE:
                 self.life.exchange.hear(event.source, event.payload, now)  # type: ignore[attr-defined]
         if self.life is not None and (not known.summoned or self.life.exchange.organism != known.organism):
+            self.mesh.ended.append(self.life.exchange)
             self.life = None
         if self.life is None and known.summoned:
             self.life = Life(self.node.id, known.organism, self.spirits._next_epoch, now)
@@ -100,6 +102,8 @@ class Mesh:
         self.incomes: dict[bytes, int] = {}
         self.inhabitants = [Inhabitant(self, node) for node in self.net.spawn(count)]
         self.gone: list[Inhabitant] = []
+        self.ended: list[Exchange] = []
+        """Of lives that were dismissed: what others received from them was sent."""
 
     def run(self, seconds: float) -> None:
         for _ in range(int(seconds / STEP)):
@@ -134,7 +138,9 @@ class Mesh:
         undelivered = sum(each.life.exchange.waiting for each in alive)  # type: ignore[union-attr]
         held = sum(each.held for each in alive) + undelivered
         assert held + sent - received == sum(each.wells.taken_in for each in alive)
-        assert sent >= received
+        assert sent + sum(each.sent for each in self.ended) >= received + sum(
+            each.received for each in self.ended
+        )
 
     def stop_income(self) -> None:
         for each in self.inhabitants:

@@ -3,6 +3,7 @@
 const EASE = 0.35; // seconds in which two thirds of a change are shown
 const BEYOND = 1.16; // where the neighbour's end of a link is drawn, in distances of its food
 const FLOWS = 0.02; // share of the strongest flow from which light travels in a tube
+const LEGEND = 44; // pixels at the bottom that the legend covers
 
 export class Scene {
   constructor(camera) {
@@ -55,7 +56,7 @@ export class Scene {
     // No further than the next message may be late: an organism whose node is silent stands still.
     const turned = still ? 0 : this.omega * speed * Math.min(now - this.told, 1.5);
     const swing = this.oscillations && !still ? 0.2 : 0;
-    const lens = this.camera.lens(this.width, this.height);
+    const lens = this.camera.lens(this.width, Math.max(1, this.height - LEGEND));
     const { organism } = this;
     const most = Math.max(1e-3, ...organism.cells.map((cell) => cell.nutrient));
     const thickest = Math.max(1e-3, ...organism.tubes.map((tube) => tube.thickness));
