@@ -77,7 +77,7 @@ class Inhabitant:
                 self.life.exchange.hear(event.source, event.payload, now)  # type: ignore[attr-defined]
         if self.life is not None and (not known.summoned or self.life.exchange.organism != known.organism):
             self.mesh.ended.append(self.life.exchange)
-            self.life = None
+            self.life, self.wells = None, Wells(self.wells.income)  # every organism has a body of its own
         if self.life is None and known.summoned:
             self.life = Life(self.node.id, known.organism, self.spirits._next_epoch, now)
         if self.life is not None:
@@ -138,9 +138,8 @@ class Mesh:
         undelivered = sum(each.life.exchange.waiting for each in alive)  # type: ignore[union-attr]
         held = sum(each.held for each in alive) + undelivered
         assert held + sent - received == sum(each.wells.taken_in for each in alive)
-        assert sent + sum(each.sent for each in self.ended) >= received + sum(
-            each.received for each in self.ended
-        )
+        sent += sum(exchange.sent for exchange in self.ended)
+        assert sent >= received + sum(exchange.received for exchange in self.ended)
 
     def stop_income(self) -> None:
         for each in self.inhabitants:
