@@ -37,7 +37,9 @@ def test_tuning(
     terminal: Terminal, inside: Callable[[Terminal], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With few worlds and steps: 112 worlds and as many steps as there is time for are what takes long."""
-    few = partial(tune_search.Plan, train=4, validation=2, test=4, descent=3, fleets=2, lines=1, group=2)
+    few = partial(
+        tune_search.Plan, train=4, validation=2, test=4, descent=3, fleets=2, lines=1, sweeps=1, group=2
+    )
     monkeypatch.setattr(tune_search, "Plan", few)
     (terminal.home / "scenario.toml").write_text(SMALL)
     run = inside(terminal)
