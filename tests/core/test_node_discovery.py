@@ -32,7 +32,7 @@ def test_peers_that_others_name_are_pinged_only_when_asked_for(stage: Any) -> No
     stage.wait(0.1)
     sent = stage.node.datagrams()
     assert {to for data, to in sent if data[4] == 1} == {stage.address(2), stage.address(3)}
-    stage.wait(20.0)
+    stage.wait(33.0)
     stage.node.datagrams()
     stage.say(4, named)
     assert stage.drops("unverified_sender") == 1

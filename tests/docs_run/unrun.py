@@ -5,6 +5,7 @@ from __future__ import annotations
 _ALL = "this is what runs the tests, the examples and the benchmarks; it cannot run inside of them"
 _OTHER_TESTS = "runs other tests, which run by themselves"
 _BENCHMARK = "a benchmark: minutes to hours on a machine that does nothing else"
+_SEARCH = "a quarter of an hour of search; another `shivya tune` is run"
 _REGISTRY = "installs from a package registry"
 _ROOT = "needs root, and changes the machine; tests/face/test_deploy.py checks the files that it installs"
 _CONTAINER = "needs a container engine; tests/face/test_deploy.py checks the file that it builds"
@@ -15,6 +16,9 @@ UNRUN = {
     "SHIVYA_REQUIRE=all make test": _ALL,
     "make demo": "makes the environment first; the `shivya demo` that it runs then is run",
     "make bench": _BENCHMARK,
+    "export XLA_FLAGS=--xla_cpu_multi_thread_eigen=false": _SEARCH,
+    "shivya tune benchmarks/scenarios/quick.toml -o quick-1.toml --minutes 15 --seed 1": _SEARCH,
+    "shivya tune benchmarks/scenarios/guessed.toml -o guessed-1.toml --minutes 15 --seed 1": _SEARCH,
     "make soak": _OTHER_TESTS,
     ".venv/bin/pytest tests/kernels -k hodge": _OTHER_TESTS,
     ". .venv/bin/activate": "activates the environment that the tests run in",

@@ -19,6 +19,7 @@ from shivya_daemon.core.heartbeat import (
     partition,
 )
 from shivya_daemon.core.members import Member
+from shivya_daemon.core.probes import NONCE_LIFETIME
 from shivya_daemon.core.settings import NodeSettings
 
 _Tail = tuple[bytes, tuple[tuple[bytes, float], ...]]
@@ -108,7 +109,8 @@ class Pulse:
         sequence, sent = self._sent[echo.sequence % _REMEMBERED_SENDS]
         if sequence != echo.sequence or hold > _MAX_MEASURED_HOLD:
             return None
-        return max(0.0, now - sent - hold)
+        took = max(0.0, now - sent - hold)
+        return took if took <= NONCE_LIFETIME else None  # else a clock jumped, or this node slept
 
     def _encode(self, load: LocalLoad, descriptors: tuple[Descriptor, ...]) -> tuple[_Tail, ...]:
         name = self._settings.name
