@@ -57,7 +57,7 @@ soak: .venv/.stamp
 # Programs that only tests need, as command:package of Debian. As root they are installed, once; whatever stays missing
 # fails no build: the tests that need it are skipped, and say so (CONTRIBUTING.md).
 SYSTEM := nft:nftables ip:iproute2 chromium:chromium etcd:etcd-server nc:netcat-openbsd socat:socat curl:curl \
-  jq:jq man:man-db pgrep:procps sqlite3:sqlite3
+  jq:jq man:man-db pgrep:procps sqlite3:sqlite3 zsh:zsh fish:fish
 
 .venv/.system: Makefile | .venv/.stamp
 	@lacking() { for pair in $(SYSTEM); do command -v $${pair%:*} >/dev/null || printf '%s ' $${pair#*:}; done; }; \

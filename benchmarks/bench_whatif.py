@@ -6,14 +6,16 @@ daemon and its worker, as the demo does it. The twins are run afterwards, lest t
 from that one answer and nothing later. Measured are the jobs submitted in the minute after the kill; "before"
 is the minute before it, beside the twins of the mesh as it was. No minute tells exactly how many jobs the
 next one brings, so a row also has what twins say when they are told the arrival rates that came and the
-configured service rates ("told"): what is left is the model's own error, and chance. Ratios are predicted
-over measured. `--runs` of each kind, two and a half minutes each.
+configured service rates ("told"): what is left is the model's own error, and chance. "replayed" leaves chance
+out: the survivors in the simulator, with the jobs that really came, to the second and in their sizes. Ratios
+are predicted over measured. `--runs` of each kind, two and a half minutes each.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import math
 import os
@@ -34,7 +36,8 @@ from shivya.demo.generator import Generator
 from shivya.demo.links import start_workers
 from shivya.demo.plan import Arrival, Plan, make_plan
 from shivya.demo.report import quantile
-from shivya.whatif_twins import Question, outlooks
+from shivya.experiments import run as simulate
+from shivya.whatif_twins import SETTLING, Question, outlooks, params, scenario
 
 from timing import Row, publish
 
@@ -52,6 +55,8 @@ def main() -> None:
     parser.add_argument("--kinds", default="0,1,2,3", help="which of RUNS")
     parser.add_argument("--keep", type=Path, help="folder for what was answered and measured, and reused")
     given = parser.parse_args()
+    if given.keep:
+        given.keep.mkdir(parents=True, exist_ok=True)
     kinds = [RUNS[int(kind)] for kind in given.kinds.split(",")]
     plans = [(kind, victim, seed, plan(kind, seed)) for seed in range(given.runs) for kind, victim in kinds]
     records = asyncio.run(measure(plans, given.keep))
@@ -147,6 +152,7 @@ def row(kind: str, victim: int, seed: int, asked: Plan, record: dict[str, Any]) 
     )
     _, informed = outlooks(replace(question, mesh=told))
     assert then is not None and informed is not None
+    again = replayed(question, asked, victim)
     timed = list(zip(asked.arrivals, record["waits"], strict=True))
     after = [wait for job, wait in timed if job.time >= BEFORE]
     before = [wait for job, wait in timed if BEFORE - MINUTE <= job.time < BEFORE]
@@ -167,9 +173,42 @@ def row(kind: str, victim: int, seed: int, asked: Plan, record: dict[str, Any]) 
             f"{figure} inside": int(band.low <= truth <= band.high),
             f"{figure} ratio": band.median / truth,
             f"{figure} told": informed[figure].median / truth,
+            f"{figure} replayed": again[figure] / truth,
             f"{figure} before": now[figure].median / past,
         }
     return figures
+
+
+def replayed(question: Question, asked: Plan, victim: int) -> Row:
+    """The survivors with the jobs that came; those of the dead node go to the living in turn."""
+    mesh = question.mesh
+    number = [int(node.name[1:]) - 1 for node in mesh.nodes]
+    living = [i for i in range(NODES) if i != victim]
+    place = {node: i for i, node in enumerate(living)}
+    links = [(number[a], number[b]) for a, b in mesh.links]
+    turn, sizes = itertools.cycle(living), random.Random(question.seed)
+    held = [(node.queue, i) for node, i in zip(mesh.nodes, number, strict=True)]
+    waiting = [next(turn) if i == victim else i for queue, i in held for _ in range(queue)]
+    jobs = [(place[node], 0.0, sizes.expovariate(1.0)) for node in waiting]
+    jobs += [
+        (place[next(turn) if job.node == victim else job.node], SETTLING + job.time - BEFORE, job.size)
+        for job in asked.arrivals
+        if job.time >= BEFORE
+    ]
+    survivors = replace(
+        scenario(question),
+        nodes=len(living),
+        edges=tuple(sorted((place[min(k)], place[max(k)]) for k in links if victim not in k)),
+        rates=tuple(asked.service_rates[i] for i in living),
+        rate_spread=None,
+        servers=1,
+        arrivals=tuple(jobs),
+        arrival_rates=None,
+        arrival_spread=None,
+        backlog=None,
+        failure=None,
+    )
+    return dict(simulate(survivors, "shivya", params=params(mesh)).rows[0])
 
 
 def measured(waits: Sequence[float], figure: str) -> float:
@@ -187,7 +226,7 @@ def summary(rows: Sequence[Row]) -> list[Row]:
         mean: Row = {"arrivals": key[0], "killed": key[1], "seed": f"mean of {len(mine)}"}
         for figure in ("p99", "mean"):
             mean[f"{figure} inside"] = sum(row[f"{figure} inside"] for row in mine)
-            for what in ("ratio", "told", "before"):
+            for what in ("ratio", "told", "replayed", "before"):
                 logs = [math.log(row[f"{figure} {what}"]) for row in mine]
                 mean[f"{figure} {what}"] = math.exp(math.fsum(logs) / len(logs))
         found.append(mean)

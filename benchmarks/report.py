@@ -96,7 +96,6 @@ def verdict(target: Target) -> str:
 def step_targets(rows: Sequence[Row]) -> list[Target]:
     step, judge = find(rows, "step"), find(rows, "judge(), 13 nodes")
     compilations = max(row.get("compilations") or 0 for row in rows)
-    first, start = (find(rows, f"start the law, {cache} compile cache") for cache in ("empty", "warm"))
     return [
         Target(
             "a step of all layers with 64 slots in at most 1 ms (median)",
@@ -115,24 +114,6 @@ def step_targets(rows: Sequence[Row]) -> list[Target]:
             "nothing is compiled after the start",
             f"{compilations} compilations while nodes came and queues changed",
             compilations == 0,
-        ),
-        Target(
-            "first tick within 4 s of processor time with a warm compile cache",
-            f"{start['cpu_ms'] / 1e3:.1f} s, JAX's import included",
-            start["cpu_ms"] <= 4e3,
-            "Most of it is the import of JAX and the tracing of the step; only the compilation is cached.",
-        ),
-        Target(
-            "at most 400 MB resident",
-            f"{megabytes(start):.0f} MB after a start with a warm compile cache",
-            megabytes(start) <= 400.0,
-            "JAX and the XLA compiler stay loaded.",
-        ),
-        Target(
-            "the same after the very first start, which compiles",
-            f"{megabytes(first):.0f} MB",
-            megabytes(first) <= 400.0,
-            "The difference is what compiling left behind; the next start finds the step compiled.",
         ),
     ]
 
@@ -232,6 +213,7 @@ def mesh_targets(rows: Sequence[Row]) -> list[Target]:
 
 def daemon_targets(rows: Sequence[Row]) -> list[Target]:
     eight, lawless = find(rows, "8 links"), find(rows, "8 links, no law")
+    first, start = (find(rows, f"start, {cache} compile cache") for cache in ("empty", "warm"))
     return [
         Target(
             "a daemon with 8 links at most 5 % of a core",
@@ -240,7 +222,25 @@ def daemon_targets(rows: Sequence[Row]) -> list[Target]:
             f"The mesh takes {lawless['cpu_percent']:.1f} %, most of it the interpreter's work on "
             f"{eight['datagrams_in_per_s']:.0f} datagrams a second each way, the law the rest: a tick that "
             "wakes to cold caches takes about twice its time in a loop.",
-        )
+        ),
+        Target(
+            "first tick within 4 s of processor time with a warm compile cache",
+            f"{start['cpu_s_until_then']:.1f} s, JAX's import included",
+            start["cpu_s_until_then"] <= 4.0,
+            "Most of it is the import of JAX and the tracing of the step; only the compilation is cached.",
+        ),
+        Target(
+            "at most 400 MB resident",
+            f"{megabytes(start):.0f} MB after a start with a warm compile cache",
+            megabytes(start) <= 400.0,
+            "JAX and the XLA compiler stay loaded.",
+        ),
+        Target(
+            "the same after the very first start, which compiles",
+            f"{megabytes(first):.0f} MB",
+            megabytes(first) <= 400.0,
+            "The difference is what compiling left behind; the next start finds the step compiled.",
+        ),
     ]
 
 

@@ -77,12 +77,15 @@ def _read(parser: argparse.ArgumentParser, path: tuple[str, ...], aliases: tuple
 
 def _argument(action: argparse.Action) -> Argument:
     takes = action.nargs != 0
-    metavar = action.metavar or (action.dest.upper().replace("_", "-") if takes else "")
+    named = action.metavar or (action.dest.upper().replace("_", "-") if takes else "")
+    metavar = named if isinstance(named, str) else " ".join(named)
+    # The words of a setting are checked with the settings, which may also come from a file.
+    listed = metavar[1:-1].split(",") if metavar.startswith("{") else ()
     return Argument(
         flags=tuple(action.option_strings),
-        metavar=metavar if isinstance(metavar, str) else " ".join(metavar),
+        metavar=metavar,
         help=" ".join((action.help or "").replace("%%", "%").split()),
-        choices=tuple(map(str, action.choices or ())) if takes else (),
+        choices=tuple(map(str, action.choices or listed)) if takes else (),
         optional=action.nargs in ("?", "*"),
         repeated=action.nargs in ("*", "+") or isinstance(action, argparse._AppendAction),
     )

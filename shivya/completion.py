@@ -165,8 +165,8 @@ def _function(command: Command) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text without what zsh reads as structure."""
-    return text.replace("\\", "").replace(":", ";").replace("'", "").replace('"', "")
+    """Return text of which zsh reads nothing as structure."""
+    return text.replace("\\", "").replace(":", "\\:").replace('"', "")
 
 
 def _quote(text: str) -> str:

@@ -40,8 +40,6 @@ _DESCENT, _LINES, _SWEEPS = 0.25, 0.35, 0.8
 """Shares of the time allowed after which each of them ends; the rest is for the test."""
 _STEEPEST = 2.0
 """Of a logarithm of the delay, per unit of a point: what is steeper is one fleet's chaos and no slope."""
-_USUAL_SERVICE = 0.065
-"""Mean service time, seconds, of the fleets that the defaults were made for."""
 _OF_SERVICE = ("gap", "pull_wait")
 """Parameters that are compared with waiting times, which service times scale."""
 
@@ -267,8 +265,9 @@ class _Fleets:
 
 
 def _scaled(defaults: Params, service: float) -> Params:
-    """The defaults for a fleet of another mean service time."""
-    factor = service / _USUAL_SERVICE
+    """The defaults for a fleet of another mean service time, seconds."""
+    usual = Scenario()  # what the defaults were made for
+    factor = service / float(np.average(1.0 / np.asarray(usual.rates), weights=usual.shares))
     return replace(defaults, **{name: getattr(defaults, name) * factor for name in _OF_SERVICE})
 
 

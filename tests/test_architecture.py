@@ -58,9 +58,9 @@ def longest(module: str, table: dict[str, object] | set[str]) -> str | None:
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=[m for m, _ in modules()])
 def test_imports_point_down(module: str, path: Path) -> None:
     rule = longest(module, dict(RULES))
-    assert rule is not None, f"{module} has no rule: place it in docs/architecture.md and tests/arrows.py"
+    assert rule is not None, f"{module} has no rule: place it in docs/architecture.md and arrows*.py"
     if rule in OURS and module != rule and rule != "shivya_kernels":
-        pytest.fail(f"{module} has no rule of its own: place it in docs/architecture.md and tests/arrows.py")
+        pytest.fail(f"{module} has no rule of its own: place it in docs/architecture.md and arrows*.py")
     ours, third = RULES[rule]
     banned = FORBIDDEN.get(longest(module, dict(FORBIDDEN)) or "", set())
     for name in imports(module, path):

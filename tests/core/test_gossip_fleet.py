@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 from shivya_daemon.core.gossip import frames
 from shivya_daemon.core.gossip.announcement import Announcements, Profile
 from shivya_daemon.core.gossip.events import Died, GossipEvent, IncarnationAdopted, Joined, Left, Returned
+from shivya_daemon.core.gossip.frames import Exchange
 from shivya_daemon.core.gossip.gossip import Gossip
 from shivya_daemon.core.gossip.settings import GossipSettings
 from shivya_daemon.core.gossip.state import Key
@@ -245,3 +246,16 @@ def test_a_newcomer_with_one_acquaintance_learns_of_everybody_fast() -> None:
     taken = fleet.run_until(10.0, lambda: len(fleet.nodes[newcomer].live) == 49)
     assert taken is not None and taken <= 4.0
     assert fleet.run_until(10.0, lambda: fleet.knows_all(set(range(50)))) is not None
+
+
+def test_who_lacks_one_node_is_shown_it_in_answer_to_its_own_question() -> None:
+    """In a fleet of which a message shows everybody; to be asked by those who know might take long."""
+    fleet = Fleet(10)
+    fleet.silent.add(9)
+    assert fleet.run_until(15.0, lambda: fleet.knows_all(set(range(9)))) is not None
+    informed, lacking, late = fleet.nodes[0], fleet.nodes[1], fleet.nodes[9]
+    assert informed.meet(late.own.id, late.own.announcement, fleet.now) is None
+    ((_, question),) = lacking.round(fleet.now + 1.0, [informed.own.id])
+    (answer,) = informed.receive(lacking.own.id, question, fleet.now + 1.0)
+    assert isinstance(answer, Exchange)
+    assert late.own.fingerprint in {fingerprint for fingerprint, _, _ in answer.entries}

@@ -48,7 +48,7 @@ def pruned(made: Book, now: float = 1.0) -> list[Agreement]:
 
 def test_the_weakest_link_goes_first() -> None:
     made = book(10)
-    made.established[node(7)].rtt.measured(3.0, 0.0)
+    made.established[node(7)].rtt.measured(1.0, 0.0)
     (asked,) = pruned(made)
     assert asked.node == node(7)
     assert asked.asking == "pruned"
@@ -56,7 +56,7 @@ def test_the_weakest_link_goes_first() -> None:
 
 def test_up_to_half_above_the_target_links_go_that_neither_end_seeks() -> None:
     made = book(9)
-    made.established[node(3)].rtt.measured(30.0, 0.0)
+    made.established[node(3)].rtt.measured(1.5, 0.0)
     (asked,) = pruned(made)
     assert asked.node == node(3)
     assert request(asked) is Closing.SPARE

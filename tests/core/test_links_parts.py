@@ -11,9 +11,10 @@ from shivya_daemon.core.links.breaker import Breaker, BreakerState
 from shivya_daemon.core.links.dispersion import Bandwidth, Dispersion
 from shivya_daemon.core.links.frames import Closing, Head, Probe
 from shivya_daemon.core.links.graph import Graph, detour, reachable
-from shivya_daemon.core.links.roundtrip import RoundTrip
 from shivya_daemon.core.links.settings import LinksSettings
 from shivya_daemon.core.links.thickness import Thickness, conductance
+from shivya_daemon.core.members import Member
+from shivya_daemon.core.roundtrip import RoundTrip
 from shivya_kernels.conductance import advertised
 
 OWN = b"o" * 20
@@ -133,6 +134,15 @@ def test_the_smoothed_time_moves_by_an_eighth_and_the_minimum_forgets() -> None:
     for second in range(60, 200):
         rtt.measured(0.120, float(second))
     assert rtt.minimum == 0.120
+
+
+@pytest.mark.parametrize("took", [5.0, 3600.0])
+def test_a_round_trip_over_a_jump_of_the_clock_counts_for_nothing(took: float) -> None:
+    link, member = RoundTrip(), Member(bytes(20), ("127.0.0.1", 1), 0.0)
+    for rtt in (took, 0.080, took):
+        link.measured(rtt, 0.0)
+        member.measured(rtt)
+    assert link.smoothed == link.minimum == member.rtt == 0.080
 
 
 def train(spacings: list[float], lost: tuple[int, ...] = (), order: list[int] | None = None) -> float:

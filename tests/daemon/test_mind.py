@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -93,6 +96,38 @@ def test_nothing_is_compiled_when_nodes_and_services_come_and_go(
         vertices = [vertex(n, 3 * n) for n in range(1, last + 1)]
         judge(judge_law, world(vertices, [(1, n) for n in range(2, last + 1)]))
     assert compilations == []
+
+
+_AFTER_LETTING_GO = """
+import jax.monitoring
+from dataclasses import replace
+from shivya_daemon.daemon import _make_law
+from shivya_daemon.settings import DaemonSettings
+from shivya_daemon.world import Link, Vertex, World
+
+seen = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, **__: seen.append(event) if "backend_compile_duration" in event else None
+)
+own, peer = bytes([1]) * 20, bytes([2]) * 20
+law, _, _ = _make_law(DaemonSettings(), own)
+assert seen, "what is compiled is seen here"
+seen.clear()
+near = Vertex(peer, 1, 1, 10.0, 0.0, 0.05, direct=True, potential=0.1, slope=0.1, hop=0.001)
+world = World("default", (Vertex(own, 9, 1, 10.0, 0.0, 0.0), near), (Link(own, peer, 0.001, None, 0.0),), 1.0)
+assert law.judge((world,), 0.1, 0.2, 1000.0)["default"].release
+assert len(law.judge((world, replace(world, service="resize")), 0.1, 0.2, 1000.0)) == 2
+law.judge((), 0.1, 0.2, 1000.0)
+assert seen == [], seen
+"""
+
+
+def test_a_daemons_law_compiles_nothing_once_tracing_is_let_go() -> None:
+    """In a process of its own, as this one's memory of tracing serves the other tests."""
+    done = subprocess.run(
+        [sys.executable, "-c", _AFTER_LETTING_GO], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_world_too_large_drops_the_far_end_and_says_so(judge_law: Law) -> None:

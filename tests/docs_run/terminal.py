@@ -99,8 +99,8 @@ class Terminal:
         code = self._run(typed)
         daemon = _DAEMON.search(typed)
         if daemon:
-            self._until(said, sign)
-            self._until(said, rf"socket \S+/{daemon[1]}\.sock")  # what is served besides is told before
+            self._until_said(said, sign)
+            self._until_said(said, rf"socket \S+/{daemon[1]}\.sock")  # what is served besides is told before
             address = str(self.ask(daemon[1], "STATUS")["address"])
             self.known[daemon[1]] = address.rpartition(":")[2]
         text = said.read_text(encoding="utf-8")
@@ -137,6 +137,27 @@ class Terminal:
             with connection.makefile() as lines:
                 return json.loads(lines.readline())
 
+    def until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Look again and again; to watch a daemon instead would give it the service that is watched."""
+        end = time.monotonic() + patience
+        while not holds():
+            assert time.monotonic() < end, self._last_said()
+            time.sleep(0.1)
+
+    def _last_said(self) -> list[str]:
+        """The ends of what the last lines wrote, to see why something never held."""
+        files = sorted((self.home / ".said").iterdir(), key=lambda said: int(said.name))
+        return [said.read_text(encoding="utf-8")[-2000:] for said in files[-4:]]
+
+    def until_linked(self, *ports: str, to: int) -> None:
+        """Wait until each of these daemons has so many neighbours."""
+        for port in ports:
+            self.until(
+                lambda port=port: (
+                    sum(link["state"] == "established" for link in self.ask(port, "STATUS")["links"]) >= to
+                )
+            )
+
     def close(self) -> None:
         """End everything that was started here, also what left the shell's process group."""
         for file in self.home.rglob("daemon.pid"):
@@ -153,10 +174,13 @@ class Terminal:
         assert ready, f"{typed!r} goes on for ever"
         return int(self._shell.stdout.readline())
 
-    def _until(self, said: Path, sign: str) -> None:
+    def _until_said(self, said: Path, sign: str) -> None:
         """Wait until the daemon started last has written its sign."""
-        end = time.monotonic() + PATIENCE
-        while not re.search(sign, said.read_text(encoding="utf-8"), re.MULTILINE):
-            gone = self._run("[ -z $! ] || kill -0 $!")
-            assert not gone and time.monotonic() < end, said.read_text(encoding="utf-8")
-            time.sleep(0.05)
+
+        def written() -> bool:
+            if re.search(sign, said.read_text(encoding="utf-8"), re.MULTILINE):
+                return True
+            assert not self._run("[ -z $! ] || kill -0 $!"), said.read_text(encoding="utf-8")
+            return False
+
+        self.until(written)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 from scripts import SCRIPTS
-from terminal import PATIENCE, Terminal
+from terminal import Terminal
 
 from on_terminal import OnTerminal
 from shown import BLOCKS, ROOT
@@ -22,29 +21,20 @@ def no_law(terminal: Terminal) -> None:
     terminal.type("export SHIVYA_NO_LAW=1")
 
 
-def until_linked(terminal: Terminal, *ports: str, to: int) -> None:
-    """Wait until each of these daemons has so many neighbours."""
-    end = time.monotonic() + PATIENCE
-    for port in ports:
-        while sum(link["state"] == "established" for link in terminal.ask(port, "STATUS")["links"]) < to:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-
-
 def test_three_nodes_in_terminals_of_their_own(terminal: Terminal) -> None:
     terminal.play(SCRIPTS["QUICKSTART"])
-    until_linked(terminal, "8085", "8086", "8087", to=2)
+    terminal.until_linked("8085", "8086", "8087", to=2)
 
 
 def test_two_nodes_in_the_background(terminal: Terminal) -> None:
     terminal.play(SCRIPTS["README"])
-    until_linked(terminal, "8085", "8086", to=1)
+    terminal.until_linked("8085", "8086", to=1)
     terminal.play(SCRIPTS["LOOKING"])
 
 
 def test_the_demo_that_is_shown(terminal: Terminal) -> None:
     terminal.play(SCRIPTS["PICTURE"])
-    until_linked(terminal, "8085", "8086", "8087", to=2)
+    terminal.until_linked("8085", "8086", "8087", to=2)
     terminal.play(SCRIPTS["HOT"])
     terminal.play(SCRIPTS["DEATH"])
 
@@ -57,7 +47,7 @@ def test_a_mesh_of_several_machines(terminal: Terminal) -> None:
     assert str(terminal.home / "NODE" / ".config" / "shivya" / "mesh.key") in said
     terminal.type("shivya daemon --port 8086", "node ")
     terminal.play(SCRIPTS["FAR"])
-    until_linked(terminal, "8085", to=1)
+    terminal.until_linked("8085", to=1)
 
 
 def test_daemons_of_every_kind(terminal: Terminal) -> None:
@@ -95,10 +85,8 @@ def test_a_daemon_in_the_background(terminal: Terminal) -> None:
 def test_borrowing(terminal: Terminal) -> None:
     terminal.type("export SHIVYA_QUOTA_MAX_LATENCY=30")  # a busy machine answers late
     terminal.play(SCRIPTS["BORROWING"])
-    end = time.monotonic() + PATIENCE
-    while terminal.ask("8085", "STATUS")["resources"][0]["fleet_free"] < 0.99:  # it has heard of large
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    # until it has heard of large
+    terminal.until(lambda: terminal.ask("8085", "STATUS")["resources"][0]["fleet_free"] >= 0.99)
     terminal.play(SCRIPTS["LEASES"])
 
 

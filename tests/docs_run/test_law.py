@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 
 import pytest
 from scripts import SCRIPTS
-from terminal import PATIENCE, Run, Terminal
+from terminal import Run, Terminal
 
 from on_terminal import OnTerminal
 
@@ -17,13 +16,6 @@ pytestmark = pytest.mark.processes
 
 COMPILED = 600.0  # seconds; a bound, too: without a compile cache a busy machine compiles for minutes
 PORTS = ("8085", "8086", "8087")
-
-
-def until(terminal: Terminal, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
-    end = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < end, terminal.ask("8085", "STATUS")
-        time.sleep(0.1)
 
 
 def work_comes(terminal: Terminal) -> None:
@@ -42,11 +34,11 @@ def mesh(terminal: Terminal) -> Terminal:
     terminal.type("shivya daemon --port 8087 --name edge-3 --peer 127.0.0.1:8086", "node edge-3 ")
     terminal.type("unset SHIVYA_NO_LAW; export SHIVYA_RECORD=$HOME/edge-1.record.gz")
     terminal.play(SCRIPTS["EDGE"])
-    until(terminal, lambda: terminal.ask("8085", "STATUS")["law"] == "running", COMPILED)
+    terminal.until(lambda: terminal.ask("8085", "STATUS")["law"] == "running", COMPILED)
     for port, queue in zip(PORTS, (40, 3, 3), strict=True):
         for service in ("default", "resize"):
             terminal.ask(port, f"REPORT queue={queue} rate=20 service={service}")
-    until(terminal, lambda: len(terminal.ask("8085", "STATUS")["flows"]) > 0)
+    terminal.until(lambda: len(terminal.ask("8085", "STATUS")["flows"]) > 0)
     return terminal
 
 
@@ -73,7 +65,7 @@ def look_into_the_ledger(mesh: Terminal) -> None:
         alert = next((i for i, entry in enumerate(entries) if '"ALERT"' in entry), len(entries))
         return bool(json.loads(mesh.type("shivya ledger verify --json"))["signed_length"] > alert)
 
-    until(mesh, proven)
+    mesh.until(proven)
     shutil.copytree(ledger, mesh.home / "backup" / "edge-1" / "ledger")
     mesh.play(SCRIPTS["LEDGER"])
 
@@ -93,7 +85,7 @@ def look_on_screens(mesh: Terminal) -> None:
 
 def summon(mesh: Terminal) -> None:
     mesh.play(SCRIPTS["SPIRIT"])
-    until(mesh, lambda: mesh.ask("8085", "SPIRIT")["spirit"] is not None, COMPILED)
+    mesh.until(lambda: mesh.ask("8085", "SPIRIT")["spirit"] is not None, COMPILED)
     mesh.play(SCRIPTS["ALIVE"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from shivya.cli import main, parser
 from shivya.command_tree import Command, read
 from shivya.completion import SHELLS
 from shivya.manual import page
+
+from on_terminal import OnTerminal
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TREE = read(parser())
@@ -74,6 +77,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("signal --port 8085 sen", {"send"}),
         ("ledger ver", {"verify"}),
         ("top --once --a", {"--ascii"}),
+        ("daemon --log-format ", {"text", "json"}),
         ("daemon --config ", {"files", ""}),
         ("replay ./rec", {"files", ""}),
         ("report --queue ", {""}),
@@ -93,6 +97,65 @@ def test_bash_completes(line: str, expected: set[str], tmp_path: Path) -> None:
     )
     assert set(done.stdout.split("\n")[:-1]) == expected
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("st", {"start", "status"}),
+        ("daemon --me", {"--mesh-key-file", "--metrics", "--metrics-bind"}),
+        ("completion ", {"bash", "zsh", "fish"}),
+        ("signal send fl", {"flood"}),
+        ("ledger ver", {"verify"}),
+        ("top --once --a", {"--ascii"}),
+        ("daemon --log-format ", {"text", "json"}),
+        ("report --queue ", set()),
+    ],
+)
+def test_fish_completes(line: str, expected: set[str], tmp_path: Path) -> None:
+    if shutil.which("fish") is None:
+        pytest.skip("no fish here: apt-get install fish")
+    (tmp_path / "script").write_text(SHELLS["fish"](TREE))
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {tmp_path}/script; complete -C 'shivya {line}'"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert {row.partition("\t")[0] for row in done.stdout.splitlines()} == expected
+    assert done.stderr == ""
+
+
+@pytest.fixture
+def zsh(tmp_path: Path) -> Iterator[OnTerminal]:
+    """A zsh that has just asked for a line, and knows our completions."""
+    if shutil.which("zsh") is None:
+        pytest.skip("no zsh here: apt-get install zsh")
+    (tmp_path / "_shivya").write_text(SHELLS["zsh"](TREE))
+    shell = OnTerminal(shutil.which("zsh") or "", "-f", columns=200)
+    shell.type("shivya() { print -r -- typed: $@ }\n")
+    shell.type(f"fpath=({tmp_path} $fpath); autoload -U compinit; compinit -D -u; PS1='rea''dy> '\n")
+    shell.until("ready> ")
+    yield shell
+    shell.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("sim", "typed: simulate"),
+        ("daemon --me", "address of the metrics (default 127.0.0.1)"),
+        ("completion ", "fish"),
+        ("signal send fl", "typed: signal send flood"),
+        ("top --once --a", "typed: top --once --ascii"),
+        ("daemon --log-format ", "json"),
+        ("al", "typed: allocate"),
+    ],
+)
+def test_zsh_completes(line: str, shown: str, zsh: OnTerminal) -> None:
+    zsh.type(f"shivya {line}\t\n")
+    zsh.until(shown)
 
 
 def test_the_manual_is_the_one_committed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,9 @@ from shivya_daemon.core.heartbeat import (
     ServiceLoad,
     service_tag,
 )
+from shivya_daemon.core.roundtrip import smooth
 from shivya_daemon.core.settings import Address
 
-_RTT_GAIN = 0.125  # RFC 6298, 2.3
-_LONGEST_RTT = 10.0  # seconds
 _REMEMBERED = 1024  # incarnations of peers that are gone
 
 
@@ -77,10 +76,8 @@ class Member:
     descriptors: dict[bytes, tuple[float, Descriptor]] = field(default_factory=dict)
 
     def measured(self, rtt: float) -> None:
-        """Take one round-trip time, unless an end slept in between."""
-        if rtt > _LONGEST_RTT:
-            return
-        self.rtt = rtt if self.rtt is None else self.rtt + _RTT_GAIN * (rtt - self.rtt)
+        """Take one round-trip time."""
+        self.rtt = smooth(self.rtt, rtt)
 
     @property
     def full(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from shivya_daemon.core.settings import Address
 
-NONCE_LIFETIME = 2.0  # seconds; a later PONG is unsolicited
+_NONCE_LIFETIME = 2.0  # seconds; a later PONG is unsolicited
 _NONCES_PER_ADDRESS = 8
 
 
@@ -49,7 +49,7 @@ class Probes:
         """Return (address, nonce) of every PING to send now, and forget what can no longer be answered."""
         sends: list[tuple[Address, int]] = []
         for address, probe in list(self._probes.items()):
-            while probe.nonces and now - next(iter(probe.nonces.values())) > NONCE_LIFETIME:
+            while probe.nonces and now - next(iter(probe.nonces.values())) > _NONCE_LIFETIME:
                 probe.nonces.popitem(last=False)
             if probe.remaining and now >= probe.next_at:
                 sends.append((address, self._issue(probe, now)))
@@ -67,7 +67,7 @@ class Probes:
         """Close the probe of `address` and return the round-trip time; None if this was never asked."""
         probe = self._probes.get(address)
         sent = None if probe is None else probe.nonces.get(nonce)
-        if sent is None or now - sent > NONCE_LIFETIME:
+        if sent is None or now - sent > _NONCE_LIFETIME:
             return None
         del self._probes[address]
         return max(0.0, now - sent)

@@ -10,7 +10,6 @@ from shivya_daemon.core.frames import Frame, Ping, Pong, decode, encode
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.limits import KeyedLimit
 from shivya_daemon.core.outbox import Outbox
-from shivya_daemon.core.probes import NONCE_LIFETIME
 from shivya_daemon.core.secure.events import Closed, Established, Failed
 from shivya_daemon.core.secure.sessions import Sessions
 from shivya_daemon.core.settings import Address, NodeSettings
@@ -105,9 +104,7 @@ class SecureWire:
             probe = self._probes[opened.node]
             if probe.nonce == frame.payload.timestamp:
                 del self._probes[opened.node]
-                took = max(0.0, now - probe.sent_at)
-                rtt = took if took <= NONCE_LIFETIME else None  # else a clock jumped, or this node slept
-                self._events.append(Alive(opened.node, opened.address, rtt))
+                self._events.append(Alive(opened.node, opened.address, max(0.0, now - probe.sent_at)))
                 return None
         return inbound
 

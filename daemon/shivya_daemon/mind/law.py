@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,7 +73,7 @@ class Law:
         seen = service.observer.observe(world, host)
         if seen.moved is not None:
             thickness = _carry(np.asarray(service.state.thickness), seen.moved)
-            service.state = replace(service.state, thickness=jnp.asarray(thickness))
+            service.state = replace(service.state, thickness=jax.device_put(thickness))
         service.state, packed = self._compiled.tick(self._params, service.state, seen.observation)
         return _verdict(world, seen, unpack(packed))
 

@@ -47,12 +47,12 @@ class Observer:
     capacity: Capacity
     _map: SlotMap = field(init=False)
     _complex: SimplicialComplex = field(init=False)
+    """Of the last world; there is none before the first."""
     _key: _Key = field(init=False, default=((), ()))
     _edges: dict[tuple[bytes, bytes], int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._map = SlotMap(self.capacity.vertices)
-        self._complex = prefactor(Observation.empty(self.capacity).complex)
 
     def observe(self, world: World, host: HostLoad) -> Observed:
         """Return the arrays for `world`; what does not fit the capacity is left out, farthest first."""

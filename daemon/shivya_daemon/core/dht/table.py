@@ -135,10 +135,6 @@ class RoutingTable:
                         return tuple(result)
         return tuple(result)
 
-    def full(self, index: int) -> bool:
-        """Return whether a bucket has no room."""
-        return len(self._buckets[index]) >= self._size
-
     def bucket(self, index: int) -> tuple[Peer, ...]:
         """Return the peers of one bucket, the one heard longest ago first."""
         return tuple(entry.peer for entry in self._buckets[index].values())

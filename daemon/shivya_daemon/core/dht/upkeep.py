@@ -13,7 +13,6 @@ from shivya_daemon.core.dht.values import Record
 from shivya_daemon.core.frames import Peer
 
 _MAX_NEWCOMERS = 256
-_NEVER = float("-inf")
 
 
 class Upkeep:
@@ -112,18 +111,12 @@ class Upkeep:
         return bool(self._placements or self._gifts or self._newcomers or self._scan)
 
     def _look_around(self, now: float) -> None:
-        """Queue the untouched buckets beyond the nearest neighbour, the far ones first.
-
-        One that others filled needs no look before it has grown old.
-        """
+        """Queue the untouched buckets beyond the nearest neighbour, the far ones first."""
         nearest = self._table.nearest_bucket
         if nearest is not None and not self._buckets:
             limit, looked_at = now - self._settings.refresh_interval, self._runner.looked_at
-            for index in range(ID_BITS - 1, nearest, -1):
-                if looked_at[index] == _NEVER and self._table.full(index):
-                    looked_at[index] = now
-                elif looked_at[index] <= limit:
-                    self._buckets.append(index)
+            stale = (index for index in range(ID_BITS - 1, nearest, -1) if looked_at[index] <= limit)
+            self._buckets.extend(stale)
 
     def _sweep(self, now: float) -> None:
         """Let values expire, and queue those that are to be placed anew."""

@@ -39,7 +39,7 @@ from shivya_daemon.core.settings import Address
 
 _MAX_ASKED = 16  # fingerprints asked for in one message: about what one answer of four messages holds
 _MAX_MESSAGES = 4  # in answer to one
-_ASK_AGAIN = 1.0  # seconds before another peer is asked for the same
+_ASK_AGAIN = 0.5  # seconds before another peer is asked for the same: a round
 _ASKED_CAPACITY = 1024
 _SYNS = 2  # answered to one peer in the time of a round; an honest one sends one
 _PEERS = 512  # whose rate is remembered
@@ -250,13 +250,15 @@ class Gossip:
         return better, tuple(unknown), tuple(wants)
 
     def _better(self, shown: Sequence[Entry], better: Sequence[NodeState], limit: int) -> tuple[Entry, ...]:
-        """Return what to show in answer: the own state, what is known better, and, to a newcomer, others."""
-        entries = [self._own.state.entry, *(state.entry for state in better)][:limit]
-        if len(shown) < min(self._settings.page, self._members.table.told):
+        """Return what to show in answer: the own state, others to who lacks some, what is known better."""
+        entries = [self._own.state.entry]
+        # Who shows itself and fewer others than are told here lacks some; who shows a whole page may not.
+        if len(shown) < min(self._settings.page, 1 + self._members.table.told):
             known = {entry[0] for entry in shown}
-            page = self._members.table.page(limit - len(entries))
+            page = self._members.table.page(self._settings.page)
             entries += [entry for entry in page if entry[0] not in known]
-        return tuple(entries)
+        entries += [state.entry for state in better]
+        return tuple(entries[:limit])
 
     def _may_ask(self, fingerprint: bytes, now: float) -> bool:
         """Note a question, unless it was put a moment ago, perhaps to another peer."""

@@ -27,9 +27,9 @@ from shivya_daemon.core.links.frames import (
     Refuse,
 )
 from shivya_daemon.core.links.prober import Prober, Tokens
-from shivya_daemon.core.links.roundtrip import RoundTrip
 from shivya_daemon.core.links.settings import LinksSettings
 from shivya_daemon.core.links.thickness import Thickness, conductance
+from shivya_daemon.core.roundtrip import RoundTrip
 
 _NEVER = float("inf")
 REQUESTS = (Closing.PRUNE, Closing.SPARE, Closing.DRAINING)
