@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,10 +20,12 @@ from jaxtyping import Array, Int
 from shivya_daemon.mind.machine import stacked
 from shivya_daemon.mind.observe import HostLoad, Observer
 from shivya_daemon.mind.packed import Packed, pack
+from shivya_daemon.mind.traced import blank, traced
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.world import Vertex, World
 from shivya_kernels import step
 from shivya_kernels.complex import Capacity
+from shivya_kernels.info import Info
 from shivya_kernels.layers import SENSES
 from shivya_kernels.state import Observation, Params, State
 
@@ -52,9 +55,17 @@ def compiled(capacity: Capacity) -> Compiled:
         alone = World("", (Vertex(bytes(20), 0, 1, 1.0, 0.0, 0.0),), (), 1.0)
         seen = Observer(capacity).observe(alone, HostLoad(0.0, 0.0, 0.0)).observation
         laws = stacked(((),) * SENSES, capacity.program)
+        cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+        kept = Path(cache) if cache else None
+        stepped = traced(kept, step.step, (state, blank(Info)), params, state, seen)
+
+        def tick(params: Params, state: State, observation: Observation) -> tuple[State, Packed]:
+            ticked, info = stepped(params, state, observation)
+            return ticked, pack(info)
+
         return Compiled(
             jax.jit(fresh).lower(params, seed).compile(),
-            jax.jit(_tick, donate_argnums=1).lower(params, state, seen).compile(),
+            jax.jit(tick, donate_argnums=1).lower(params, state, seen).compile(),
             jax.jit(step.install, donate_argnums=0).lower(state, laws).compile(),
         )
 
@@ -69,8 +80,3 @@ def parameters(settings: LawSettings) -> Params:
         drift_share=jnp.asarray(settings.drift_share),
         tick_seconds=jnp.asarray(settings.tick_interval),
     )
-
-
-def _tick(params: Params, state: State, observation: Observation) -> tuple[State, Packed]:
-    ticked, info = step.step(params, state, observation)
-    return ticked, pack(info)

@@ -1,0 +1,106 @@
+"""The step as it was traced, kept on disk beside what was compiled of it.
+
+What is compiled is loaded from JAX's cache ever after, but to trace and lower the step for it took half of
+a daemon's first tick. What is kept is the StableHLO of `jax.export`, named by a digest of all that it depends
+on: the kernels' sources, the versions of JAX, its platform, and the arrays that it is called with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import jax
+from jax import export
+
+import shivya_kernels
+
+T = TypeVar("T")
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+def traced(folder: Path | None, function: Callable[..., T], like: T, *arguments: Any) -> Callable[..., T]:
+    """Return a kernel as a call into what was once traced of it, for `jax.jit` to compile.
+
+    `arguments` and `like`, what it returns, are PyTrees: of the first shapes and types count, of the second
+    the structure alone; TypeError where that is another. A file in `folder` that is missing, damaged or
+    cannot be written costs the time of tracing, and nothing else; without a folder, that is every time.
+    """
+    leaves, inside = jax.tree.flatten(arguments)
+    shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]  # type: ignore[no-untyped-call]
+    structure: Any = jax.tree.structure(like)
+
+    def flat(*leaves: Any) -> list[Any]:
+        found = function(*jax.tree.unflatten(inside, leaves))
+        if structure != (other := jax.tree.structure(found)):
+            raise TypeError(f"{function.__name__} returns {other}, not {structure}")
+        return jax.tree.leaves(found)
+
+    path = folder and folder / _name(function, inside, shapes, structure)
+    data = _read(path) if path else None
+    if data is None:
+        data = bytes(export.export(jax.jit(flat))(*shapes).serialize())
+        if path:
+            _write(path, data)
+    known = export.deserialize(bytearray(data))
+
+    def call(*arguments: Any) -> T:
+        leaves = known.call(*jax.tree.leaves(arguments))  # type: ignore[no-untyped-call]
+        found: T = jax.tree.unflatten(structure, leaves)
+        return found
+
+    return call
+
+
+def blank(kind: type[T]) -> T:
+    """Return a dataclass or named tuple of arrays, and of such, with zeros for arrays: for its structure."""
+    return kind(
+        **{name: blank(hint) if _nested(hint) else 0.0 for name, hint in get_type_hints(kind).items()}
+    )
+
+
+def _nested(hint: Any) -> bool:
+    return isinstance(hint, type) and (is_dataclass(hint) or hasattr(hint, "_fields"))
+
+
+def _name(function: Callable[..., Any], *signature: object) -> str:
+    versions = (_sources(), version("jax"), version("jaxlib"), jax.default_backend())
+    about = (*versions, function.__module__, *map(str, signature))
+    return f"{function.__qualname__}-{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.stablehlo"
+
+
+@cache
+def _sources() -> str:
+    """Digest the kernels as they are on disk."""
+    digest = hashlib.sha256()
+    root = Path(shivya_kernels.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> bytes | None:
+    """Return what was kept, if it is whole."""
+    try:
+        whole = path.read_bytes()
+    except OSError:
+        return None
+    digest, data = whole[:_DIGEST_SIZE], whole[_DIGEST_SIZE:]
+    return data if hashlib.sha256(data).digest() == digest else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Keep it for the next start, if there is a place for it: whole, or not at all."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(hashlib.sha256(data).digest() + data)
+        draft.replace(path)
