@@ -5,6 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 REPORTS := .cache
+# Tests start hundreds of processes: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 demo: .venv/.stamp
 	$(BIN)/shivya demo
