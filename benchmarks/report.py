@@ -227,7 +227,7 @@ def daemon_targets(rows: Sequence[Row]) -> list[Target]:
             "first tick within 4 s of processor time with a warm compile cache",
             f"{start['cpu_s_until_then']:.1f} s, JAX's import included",
             start["cpu_s_until_then"] <= 4.0,
-            "Most of it is the import of JAX and the tracing of the step; only the compilation is cached.",
+            "Most of it is the import of JAX, and loading what was compiled.",
         ),
         Target(
             "at most 400 MB resident",
@@ -239,7 +239,7 @@ def daemon_targets(rows: Sequence[Row]) -> list[Target]:
             "the same after the very first start, which compiles",
             f"{megabytes(first):.0f} MB",
             megabytes(first) <= 400.0,
-            "The difference is what compiling left behind; the next start finds the step compiled.",
+            "Another process compiles, and this one loads what that left.",
         ),
     ]
 

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shivya_daemon.mind.apart import compiled_apart
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.world import Vertex, World
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 def start_law(settings: LawSettings, own: bytes) -> Law:
     """Import JAX, compile the step (or load it from the cache) and return a law that is ready to judge."""
     prepare()
+    compiled_apart("law", cache_folder())
+    return _law(settings, own)
+
+
+def _law(settings: LawSettings, own: bytes) -> Law:
     from shivya_daemon.mind.law import Law
 
     law = Law(settings, seed=int.from_bytes(own[:4]))
@@ -69,12 +75,30 @@ def start_guard() -> Engine:
 
 
 def _load_study(seed: int) -> Study:
+    compiled_apart("study", cache_folder())
     from shivya_daemon.mind import study
     from shivya_daemon.mind.law import CAPACITY
 
     study.rehearse(CAPACITY.program)
     trim()
     return partial(study.study, CAPACITY.program, seed)
+
+
+def compile_law() -> None:
+    """Compile what a daemon calls from its first tick on."""
+    prepare()
+    _law(LawSettings(), bytes(20))
+    start_guard()
+
+
+def compile_study() -> None:
+    """Compile what a lesson calls, with its priority."""
+    prepare()
+    step_back()
+    from shivya_daemon.mind import study
+    from shivya_daemon.mind.law import CAPACITY
+
+    study.rehearse(CAPACITY.program)
 
 
 def step_back() -> None:
@@ -99,6 +123,11 @@ def trim() -> None:
     """Hand back to the system what the compiler has freed, where the C library can: some 100 MB, or 500."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def cache_folder() -> Path:
+    """Return the folder that JAX was told of."""
+    return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 def compile_cache() -> Path:

@@ -2,7 +2,7 @@
 
 What is compiled is loaded from JAX's cache ever after, but to trace and lower the step for it took half of
 a daemon's first tick. What is kept is the StableHLO of `jax.export`, named by a digest of all that it depends
-on: the kernels' sources, the versions of JAX, its platform, and the arrays that it is called with.
+on: our sources, the versions of JAX, its platform, and the arrays that it is called with.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import jax
 from jax import export
 
-import shivya_kernels
+from shivya_daemon.mind.sources import sources
 
 T = TypeVar("T")
 _DIGEST_SIZE = hashlib.sha256().digest_size
@@ -71,20 +69,8 @@ def _nested(hint: Any) -> bool:
 
 
 def _name(function: Callable[..., Any], *signature: object) -> str:
-    versions = (_sources(), version("jax"), version("jaxlib"), jax.default_backend())
-    about = (*versions, function.__module__, *map(str, signature))
+    about = (sources(), jax.default_backend(), function.__module__, *map(str, signature))
     return f"{function.__qualname__}-{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.stablehlo"
-
-
-@cache
-def _sources() -> str:
-    """Digest the kernels as they are on disk."""
-    digest = hashlib.sha256()
-    root = Path(shivya_kernels.__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> bytes | None:
