@@ -94,7 +94,7 @@ def test_two_hosts_link_over_forty_milliseconds_each_way(lab: Lab, start: Start)
     lab.plug(middle, "10.0.2.9/24", switch="right")
     sides = [f"10.0.1.9:{PORT}>10.0.1.1:{PORT}", f"10.0.2.9:{PORT}>10.0.2.1:{PORT}"]
     common = ("--bind", "0.0.0.0", "--port", str(PORT), "--advertise")
-    with speaker(middle, "relay.py", "0.04", sides[0], "0.04", sides[1]) as relay:
+    with speaker(middle, "slow_relay.py", "0.04", sides[0], "0.04", sides[1]) as relay:
         assert relay() == "ready"
         b = start(far, flags=(*common, "10.0.1.9"))
         a = start(near, f"10.0.1.9:{PORT}", flags=(*common, "10.0.2.9"))

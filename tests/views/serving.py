@@ -16,7 +16,7 @@ from shivya_daemon.snapshot import Snapshot
 from shivya_daemon.views.web import PageServer
 
 TOKEN = "a-token-of-this-test"
-PATIENCE = 60.0  # seconds; a bound against hanging, not a claim
+PATIENCE = 300.0  # seconds; a bound against hanging, not a claim
 
 
 class Reply(NamedTuple):

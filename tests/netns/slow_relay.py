@@ -1,6 +1,6 @@
 """A UDP relay that takes its time: the latency that this kernel cannot make, between two hosts.
 
-    relay.py SECONDS LISTEN>HOST SECONDS LISTEN>HOST      (addresses as 10.0.0.1:8085)
+    slow_relay.py SECONDS LISTEN>HOST SECONDS LISTEN>HOST      (addresses as 10.0.0.1:8085)
 
 Each pair is one side: what HOST sends to LISTEN leaves from the other side's LISTEN to the other side's HOST,
 SECONDS later. It says `ready` when it listens, and ends when its input does.
