@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from jaxtyping import Array, Int
 from shivya_daemon.mind.machine import stacked
 from shivya_daemon.mind.observe import HostLoad, Observer
 from shivya_daemon.mind.packed import Packed, pack
-from shivya_daemon.mind.traced import blank, traced
+from shivya_daemon.mind.traced import blank, kept_in, traced
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.world import Vertex, World
 from shivya_kernels import step
@@ -55,9 +54,7 @@ def compiled(capacity: Capacity) -> Compiled:
         alone = World("", (Vertex(bytes(20), 0, 1, 1.0, 0.0, 0.0),), (), 1.0)
         seen = Observer(capacity).observe(alone, HostLoad(0.0, 0.0, 0.0)).observation
         laws = stacked(((),) * SENSES, capacity.program)
-        cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-        kept = Path(cache) if cache else None
-        stepped = traced(kept, step.step, (state, blank(Info)), params, state, seen)
+        stepped = traced(kept_in(), step.step, (state, blank(Info)), params, state, seen)
 
         def tick(params: Params, state: State, observation: Observation) -> tuple[State, Packed]:
             ticked, info = stepped(params, state, observation)

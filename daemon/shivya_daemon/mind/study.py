@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -26,12 +27,13 @@ from numpy.typing import NDArray
 from shivya_daemon.mind.lesson import HISTORY, LEAST, Lesson, Outcome
 from shivya_daemon.mind.machine import listed, stacked
 from shivya_daemon.mind.programs import AS_BEFORE, SENSES
+from shivya_daemon.mind.traced import blank, kept_in, traced
 from shivya_kernels.fitting import samples
 from shivya_kernels.formula import text
 from shivya_kernels.morphic import Program, evaluate
 from shivya_kernels.polish import polish
 from shivya_kernels.prediction import LAGS, names
-from shivya_kernels.search import MAX_SAMPLES, Population, population, search
+from shivya_kernels.search import MAX_SAMPLES, Found, Population, population, search
 
 LEARNED = 2
 """Wait and utilisation. Processor and memory are sampled once a second, and known of no other vertex."""
@@ -76,12 +78,53 @@ class _Law:
     newest: float
 
 
+@dataclass(frozen=True)
+class _Calls:
+    """What a lesson calls, compiled in float64 for programs of one capacity."""
+
+    search: Callable[..., tuple[Population, Found]]
+    _polish: Callable[..., tuple[Program, Float[Array, "2"]]]
+    _errors: Callable[..., Float[Array, "2"]]
+
+    def fit(self, history: _Sense, program: Program, seen: NDArray[Any], wanted: NDArray[Any]) -> _Law:
+        """Fit the constants of a program to some samples, and judge it."""
+        polished, errors = self._polish(program, seen, wanted, history.seen, history.wanted, history.windows)
+        return _Law(polished, *np.asarray(errors).tolist())
+
+    def judge(self, history: _Sense, program: Program) -> _Law:
+        """Judge a program as it is."""
+        errors = self._errors(program, history.seen, history.wanted, history.windows)
+        return _Law(program, *np.asarray(errors).tolist())
+
+
+@lru_cache(maxsize=1)
+def _compiled(capacity: int) -> _Calls:
+    """Compile, or load from the cache on disk; wants `jax.enable_x64`."""
+
+    def ahead(function: Callable[..., Any], like: Any, *arguments: Any) -> Callable[..., Any]:
+        known = jax.jit(traced(kept_in(), function, like, *arguments))
+        compiled: Callable[..., Any] = known.lower(*arguments).compile()
+        return compiled
+
+    def samples_of(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.zeros((_VARIABLES, count)), np.zeros(count)
+
+    law, founders = _row(stacked(AS_BEFORE, capacity), 0), population(_VARIABLES, capacity)
+    whole = (*samples_of(HISTORY - 1), np.zeros((2, HISTORY - 1)))
+    return _Calls(
+        ahead(search, (founders, blank(Found)), jax.random.key(0), founders, *samples_of(MAX_SAMPLES)),
+        ahead(_polish, (law, 0.0), law, *samples_of(_FITTED), *whole),
+        ahead(_errors, 0.0, law, *whole),
+    )
+
+
 def study(capacity: int, seed: int, lesson: Lesson, breathe: Breathe) -> Outcome:
     """Search for better laws of `LEARNED` senses; programs have `capacity` instructions at most.
 
     The same lesson and seed give the same outcome. Calls `breathe` between compiled calls.
     """
     with jax.enable_x64(True):
+        calls = _compiled(capacity)
         running = [_row(stacked(lesson.running, capacity), sense) for sense in range(len(SENSES))]
         populations = lesson.populations or (population(_VARIABLES, capacity),) * LEARNED
         dice = np.random.default_rng((seed, lesson.number))
@@ -90,8 +133,8 @@ def study(capacity: int, seed: int, lesson: Lesson, breathe: Breathe) -> Outcome
         before = _row(stacked(AS_BEFORE, capacity), 0)
         for sense, history in enumerate(_cut(lesson.senses)):
             breathe()
-            kept[sense], challenger = _challenge(history, populations[sense], dice, breathe)
-            as_before, law = _judge(history, before), _judge(history, running[sense])
+            kept[sense], challenger = _challenge(calls, history, populations[sense], dice, breathe)
+            as_before, law = calls.judge(history, before), calls.judge(history, running[sense])
             past[sense] = law.newest / as_before.newest if as_before.newest > 0.0 else 1.0
             if challenger.newest < (1.0 - MARGIN) * min(law.newest, as_before.newest):
                 accepted += 1
@@ -133,7 +176,7 @@ def _cut(senses: NDArray[np.float32]) -> Iterator[_Sense]:
 
 
 def _challenge(
-    history: _Sense, current: Population, dice: np.random.Generator, breathe: Breathe
+    calls: _Calls, history: _Sense, current: Population, dice: np.random.Generator, breathe: Breathe
 ) -> tuple[Population, _Law]:
     """The population some generations on, and the best of its laws and of the founders'."""
     seen, wanted = np.asarray(history.seen), np.asarray(history.wanted)
@@ -141,7 +184,7 @@ def _challenge(
     for generation in range(_GENERATIONS):
         rows = np.sort(dice.choice(history.bred, MAX_SAMPLES, replace=False))
         draw = jax.random.fold_in(key, generation)
-        current, found = search(draw, current, seen[:, rows], wanted[rows])
+        current, found = calls.search(draw, current, seen[:, rows], wanted[rows])
         found.finite.block_until_ready()
         breathe()
     rows = np.sort(dice.choice(history.bred, _FITTED, replace=False))
@@ -149,31 +192,16 @@ def _challenge(
     best, least = None, math.inf
     for stack in (founders.survivors, current.survivors):
         for place in range(stack.length.shape[0]):
-            law = _fit(history, _row(stack, place), seen[:, rows], wanted[rows])
+            law = calls.fit(history, _row(stack, place), seen[:, rows], wanted[rows])
             score = math.log(law.middle or math.ulp(0.0)) + _LENGTH_PRICE * int(law.program.length)
             if best is None or score < least:
                 best, least = law, score
             breathe()
     assert best is not None
     rows = np.sort(dice.choice(history.fitted, _FITTED, replace=False))
-    return current, _fit(history, best.program, seen[:, rows], wanted[rows])
+    return current, calls.fit(history, best.program, seen[:, rows], wanted[rows])
 
 
-def _fit(history: _Sense, program: Program, seen: NDArray[Any], wanted: NDArray[Any]) -> _Law:
-    polished, errors = _polish(program, seen, wanted, history.seen, history.wanted, history.windows)
-    return _law(polished, errors)
-
-
-def _judge(history: _Sense, program: Program) -> _Law:
-    return _law(program, _errors(program, history.seen, history.wanted, history.windows))
-
-
-def _law(program: Program, errors: Array) -> _Law:
-    middle, newest = np.asarray(errors).tolist()
-    return _Law(program, middle, newest)
-
-
-@jax.jit
 def _polish(
     program: Program,
     fitting: Float[Array, "K F"],
@@ -186,7 +214,6 @@ def _polish(
     return polished, _errors(polished, seen, wanted, windows)
 
 
-@jax.jit
 def _errors(
     program: Program, seen: Float[Array, "K N"], wanted: Float[Array, "N"], windows: Float[Array, "2 N"]
 ) -> Float[Array, "2"]:

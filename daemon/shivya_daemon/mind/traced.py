@@ -24,6 +24,12 @@ T = TypeVar("T")
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
+def kept_in() -> Path | None:
+    """Return the folder where JAX keeps what it compiles, if it was told of one."""
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return Path(folder) if folder else None
+
+
 def traced(folder: Path | None, function: Callable[..., T], like: T, *arguments: Any) -> Callable[..., T]:
     """Return a kernel as a call into what was once traced of it, for `jax.jit` to compile.
 
