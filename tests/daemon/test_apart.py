@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -62,14 +63,18 @@ def test_without_a_place_or_a_process_the_caller_compiles(
 def test_of_two_who_want_it_one_has_it_done_and_the_other_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, go_on, seen = threading.Event(), threading.Event(), []
+    both_want, seen, flock = threading.Semaphore(0), [], fcntl.flock
+
+    def wait_for_lock(file: Any, how: int) -> None:
+        both_want.release()
+        flock(file, how)
 
     def run(part: str) -> int:
         seen.append(part)
-        entered.set()
-        assert go_on.wait(PATIENCE)
+        assert both_want.acquire(timeout=PATIENCE) and both_want.acquire(timeout=PATIENCE)
         return 0
 
+    monkeypatch.setattr(apart.fcntl, "flock", wait_for_lock)
     monkeypatch.setattr(apart, "_run", run)
     done: list[bool] = []
 
@@ -79,8 +84,6 @@ def test_of_two_who_want_it_one_has_it_done_and_the_other_waits(
     both = [threading.Thread(target=want) for _ in range(2)]
     for thread in both:
         thread.start()
-    assert entered.wait(PATIENCE)
-    go_on.set()
     for thread in both:
         thread.join(PATIENCE)
     assert done == [True, True] and seen == ["law"]

@@ -1,4 +1,4 @@
-"""The step as it was traced, kept on disk beside what was compiled of it.
+"""Kernels as they were traced, kept on disk beside what was compiled of them.
 
 What is compiled is loaded from JAX's cache ever after, but to trace and lower the step for it took half of
 a daemon's first tick. What is kept is the StableHLO of `jax.export`, named by a digest of all that it depends
