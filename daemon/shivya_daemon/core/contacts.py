@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 from shivya_daemon.core.settings import Address, NodeSettings
 
+_FOR_EVER = float("inf")
+
 
 @dataclass(slots=True)
 class _Contact:
-    seed: bool
+    until: float
     next_at: float
     pause: float
-    since: float
+
+    @property
+    def seed(self) -> bool:
+        return self.until == _FOR_EVER
 
 
 class Contacts:
@@ -23,16 +28,16 @@ class Contacts:
         self._settings = settings
         self._contacts: OrderedDict[Address, _Contact] = OrderedDict()
 
-    def add(self, address: Address, now: float, *, seed: bool) -> bool:
-        """Start trying `address`; False when the list is full of seeds."""
+    def add(self, address: Address, now: float, seconds: float = _FOR_EVER) -> bool:
+        """Start trying `address`, for so long unless it is tried for longer; False when full of seeds."""
         known = self._contacts.get(address)
         if known is None and len(self._contacts) >= self._settings.max_contacts:
             lost = next((key for key, contact in self._contacts.items() if not contact.seed), None)
             if lost is None:
                 return False
             del self._contacts[lost]
-        seed = seed or (known is not None and known.seed)
-        self._contacts[address] = _Contact(seed, now, self._settings.contact_interval, now)
+        until = max(now + seconds, now if known is None else known.until)
+        self._contacts[address] = _Contact(until, now, self._settings.contact_interval)
         return True
 
     def reached(self, address: Address) -> None:
@@ -49,7 +54,7 @@ class Contacts:
         """Return the addresses to try now."""
         result: list[Address] = []
         for address, contact in list(self._contacts.items()):
-            if not contact.seed and now - contact.since > self._settings.contact_expiry:
+            if now > contact.until:
                 del self._contacts[address]
             elif now >= contact.next_at:
                 result.append(address)

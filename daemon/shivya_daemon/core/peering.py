@@ -47,7 +47,7 @@ class Peering:
             )
         # Replies come from the canonical spelling of an address.
         canonical = (str(ipaddress.ip_address(address[0])), address[1])
-        if not self._contacts.add(canonical, now, seed=True):
+        if not self._contacts.add(canonical, now):
             raise ValueError(f"at most {self._settings.max_contacts} addresses can be connected to")
 
     def reach(self, where: Whereabouts, now: float) -> bool:
@@ -64,6 +64,16 @@ class Peering:
         self._reaching[where.node] = (where.address, now + self._settings.reach_timeout)
         self._wire.connect(where.address, now, node=where.node, static=where.static)
         return True
+
+    def moved(self, member: Member, addresses: tuple[Address, ...], now: float) -> None:
+        """Try where a member says that it is, unless it is heard there.
+
+        One that is no link is rarely spoken with: frames would go to where it was until it is given up.
+        """
+        if member.address not in addresses:
+            for address in addresses:
+                if reachable(address):
+                    self._contacts.add(address, now, self._settings.idle_timeout)
 
     def up(self, node: bytes, address: Address, rtt: float | None, now: float) -> Member:
         """Take a node that proved itself; one that is a member already has perhaps another address now."""
@@ -90,7 +100,7 @@ class Peering:
             return False
         self._wire.forget(node)
         if search:
-            self._contacts.add(member.address, now, seed=False)
+            self._contacts.add(member.address, now, self._settings.contact_expiry)
         return True
 
     def watch(self, links: Iterable[bytes], now: float) -> tuple[list[Member], list[bytes]]:

@@ -179,7 +179,9 @@ class Stack:
                 continue
             version, value = stamped
             try:
-                if key == Key.LINKS:
+                if key == Key.ANNOUNCEMENT:
+                    self._follow(node, now)
+                elif key == Key.LINKS:
                     self.topology.put(node, decode_links(value))
                 elif key == Key.RESOURCES:
                     stamp = (state.incarnation, version)
@@ -191,6 +193,11 @@ class Stack:
                     self.outbox.emit(SpiritTold(node, value))
             except DecodeError as error:
                 self.outbox.counters.drop(error.reason)
+
+    def _follow(self, node: bytes, now: float) -> None:
+        member, announcement = self.members.get(node), self.gossip.announcement(node, now)
+        if member is not None and announcement is not None:
+            self.peering.moved(member, announcement.profile.addresses, now)
 
     def _refused(self, relay: bytes, reason: str, now: float) -> None:
         """Hold against a relay what no honest node passes on."""
