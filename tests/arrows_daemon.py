@@ -86,6 +86,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.spirits.patch": (
         {
             "shivya_kernels",
+            "shivya_daemon.mind.traced",
             "shivya_daemon.spirits.lived",
             "shivya_daemon.spirits.outlook",
             "shivya_daemon.spirits.places",

@@ -354,6 +354,6 @@ class Daemon:
 def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner, Engine]:
     from shivya_daemon.mind.start import let_go, start_guard, start_law, start_learner
 
-    law = start_law(settings.law, own)
-    let_go()  # before the guard and the learner, which compile as they are called
-    return law, start_learner(own), start_guard()
+    made = start_law(settings.law, own), start_learner(own), start_guard()
+    let_go()
+    return made

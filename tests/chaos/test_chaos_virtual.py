@@ -10,6 +10,8 @@ import pytest
 from scenes import Fleet
 from whole_node import circulation, disagreements, falls, rotate
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 BOOKS = "books"  # a service without jobs: its records are what operators say, and nothing else changes them
 HOT, COOL = 12.0, 1.0  # jobs per second, where a node serves 5
 REMAINING_CURL = 1e-7

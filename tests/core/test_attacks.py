@@ -41,6 +41,8 @@ from shivya_daemon.core.links.frames import Accept, Echo, Head, encode_payload
 from shivya_daemon.core.node import Address, Node, NodeSettings
 from shivya_daemon.net.memory import MemoryNetwork
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 OPEN, SECURE = NodeSettings(wire="open"), NodeSettings(wire="secure")
 both_wires = pytest.mark.parametrize("settings", [OPEN, SECURE], ids=["open", "secure"])
 OUTSIDE: Address = ("203.0.113.7", 6666)

@@ -11,6 +11,8 @@ from shivya_daemon.net import campaign
 from shivya_daemon.net.campaign import Fault, Plan, attempt, draw, minimise
 from shivya_daemon.net.memory import MemoryNetwork
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_mesh_is_whole_again_after_drawn_faults(seed: int) -> None:

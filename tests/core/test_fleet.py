@@ -17,6 +17,8 @@ from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.node import LocalLoad, Node, NodeSettings
 from shivya_daemon.net.memory import MemoryNetwork
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 
 def together(nodes: list[Node]) -> bool:
     """Whether every node knows exactly the others."""

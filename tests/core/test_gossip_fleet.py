@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from heapq import heappop, heappush
 
+import pytest
+
 from shivya_daemon.core.gossip import frames
 from shivya_daemon.core.gossip.announcement import Announcements, Profile
 from shivya_daemon.core.gossip.events import Died, GossipEvent, IncarnationAdopted, Joined, Left, Returned
@@ -13,6 +15,8 @@ from shivya_daemon.core.gossip.gossip import Gossip
 from shivya_daemon.core.gossip.settings import GossipSettings
 from shivya_daemon.core.gossip.state import Key
 from shivya_daemon.core.identity import Identity
+
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
 
 SETTINGS = GossipSettings()
 

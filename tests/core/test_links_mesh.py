@@ -13,6 +13,8 @@ from shivya_daemon.core.links.events import Linked, LinkEvent, Unlinked
 from shivya_daemon.core.links.keeper import Links
 from shivya_daemon.core.links.settings import LinksSettings
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 TICK = 0.05
 BEAT = 0.1
 GOSSIP = 1.0  # how old the graph may be that a node knows

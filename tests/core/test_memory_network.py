@@ -13,6 +13,8 @@ from shivya_daemon.core.frames import FoundNodes, Frame, Peer, Ping, Pong
 from shivya_daemon.core.node import LocalLoad, Node, NodeSettings
 from shivya_daemon.net.memory import MemoryNetwork
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 WIRES = ("open", "secure")
 both_wires = pytest.mark.parametrize("settings", [NodeSettings(wire=wire) for wire in WIRES], ids=WIRES)  # type: ignore[arg-type]
 

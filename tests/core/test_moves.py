@@ -10,6 +10,8 @@ from shivya_daemon.core.frames import Peer
 from shivya_daemon.core.node import Node, NodeSettings
 from shivya_daemon.net.memory import MemoryNetwork
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 
 def unlinked_pair(nodes: list[Node]) -> tuple[Node, Node]:
     return next(

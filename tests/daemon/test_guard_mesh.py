@@ -27,6 +27,8 @@ from shivya_daemon.services import ServiceBook
 from shivya_daemon.settings import DaemonSettings, LawSettings
 from shivya_daemon.verdict import Verdict
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 TICK = LawSettings().tick_interval
 
 

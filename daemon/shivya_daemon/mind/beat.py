@@ -6,13 +6,14 @@ times as long as the call: they travel packed, and nothing stays behind between 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from shivya_daemon.guard.sight import LINKS, VERTICES, Loop, Outcome, Sight, Threat
 from shivya_kernels import guard
@@ -66,7 +67,7 @@ def beat(sight: Sight, threat: Threat, loop: Loop, *, seed: bool = False) -> Out
         *(loop.integral, loop.error, loop.started),
     )
     with jax.enable_x64(True):
-        found = np.asarray(_beat(x, seed=seed)).tolist()
+        found = np.asarray(_beats(seed)(x)).tolist()
     urgency, stability, level, gain, repairs, status, action, pulse, change, grant = found[:10]
     return Outcome(
         action=guard.Action(int(action)).name,
@@ -92,7 +93,15 @@ def beat(sight: Sight, threat: Threat, loop: Loop, *, seed: bool = False) -> Out
     )
 
 
-@partial(jax.jit, static_argnames="seed")
+@lru_cache(maxsize=2)
+def _beats(seed: bool) -> Callable[[Any], Float[Array, "Y"]]:
+    """Compile, or load from the cache on disk; wants `jax.enable_x64`."""
+    compiled: Callable[[Any], Float[Array, "Y"]] = (
+        jax.jit(partial(_beat, seed=seed)).lower(np.zeros(_SIZE)).compile()
+    )
+    return compiled
+
+
 def _beat(x: Float[Array, "X"], *, seed: bool) -> Float[Array, "Y"]:
     def take(name: str) -> Array:
         start, size = _STARTS[name], _SEGMENTS[name]
@@ -144,21 +153,34 @@ def train(
     used = min(len(counts), SAMPLES)
     count[:used], label[:used] = counts[-used:], labels[-used:]
     with jax.enable_x64(True):
-        found = np.asarray(_train(np.array([threat.weight, threat.bias]), count, label, used, steps))
+        model = np.array([threat.weight, threat.bias])
+        found = np.asarray(_trains()(model, count, label, np.int64(used), np.int64(steps)))
     weight, bias, error, area = found.tolist()
     return Threat(weight, bias).bounded(), error, area
 
 
-@jax.jit
+@lru_cache(maxsize=1)
+def _trains() -> Callable[..., Float[Array, "4"]]:
+    samples, number = np.zeros(SAMPLES), np.int64(0)
+    compiled: Callable[..., Float[Array, "4"]] = (
+        jax.jit(_train).lower(np.zeros(2), samples, samples, number, number).compile()
+    )
+    return compiled
+
+
 def _train(
-    model: Float[Array, "2"], counts: Float[Array, "N"], labels: Float[Array, "N"], used: int, steps: int
+    model: Float[Array, "2"],
+    counts: Float[Array, "N"],
+    labels: Float[Array, "N"],
+    used: Int[Array, ""],
+    steps: Int[Array, ""],
 ) -> Float[Array, "4"]:
     mask = jnp.arange(SAMPLES) < used
     start = guard.ThreatModel(model[0], model[1])
     area = guard.auc(guard.threat(counts, model[0], model[1]), labels, mask)
     _, error = guard.train_threat(start, counts, labels, mask, 0.0)
 
-    def descend(_: int, at: guard.ThreatModel) -> guard.ThreatModel:
+    def descend(_: Int[Array, ""], at: guard.ThreatModel) -> guard.ThreatModel:
         after: guard.ThreatModel = guard.train_threat(at, counts, labels, mask)[0]
         return after
 

@@ -161,14 +161,14 @@ def _load(kernel: str, seed: int, settings: SpiritSettings) -> Body:
         from shivya_daemon.spirits.lived import Still
 
         return Still()
-    from shivya_daemon.mind.start import prepare, trim
+    from shivya_daemon.mind.start import let_go, prepare
 
     prepare()
     from shivya_daemon.spirits.patch import Patch
 
     patch = Patch(seed, settings.cells, settings.tubes)
     patch.rehearse()
-    trim()
+    let_go()
     return patch
 
 

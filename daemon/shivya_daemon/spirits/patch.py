@@ -5,13 +5,15 @@ JAX is imported and the kernel compiled when the first `Patch` is made, which ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 
+from shivya_daemon.mind.traced import blank, kept_in, traced
 from shivya_daemon.spirits.lived import Books, Drawing, Round
 from shivya_daemon.spirits.outlook import Outlook
 from shivya_daemon.spirits.places import PLACES
@@ -24,7 +26,33 @@ _MEASURED = 1.0  # seconds of real time between two looks at the whole network
 
 # The kernel's own numbers but for those that let it reach food at distance 1 in a pool of some hundred cells.
 _LIVES = body.Params(stride=0.125, reach=0.125, fuse=0.07, least_nutrient=0.01)
+_STEP = np.float64(STEP)
 _DECAY = float(_LIVES.decay) / Settings().decay  # type: ignore[arg-type]  # the two defaults are one
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What a part calls, compiled in float64 for pools of one size."""
+
+    live: Callable[..., Any]
+    measure: Callable[[body.Organism], measures.Measures]
+
+
+@lru_cache(maxsize=1)
+def _compiled(cells: int, tubes: int) -> _Calls:
+    """Compile, or load from the cache on disk; wants `jax.enable_x64`."""
+
+    def ahead(function: Callable[..., Any], like: Any, *arguments: Any) -> Callable[..., Any]:
+        known = jax.jit(traced(kept_in(), function, like, *arguments))
+        compiled: Callable[..., Any] = known.lower(*arguments).compile()
+        return compiled
+
+    alone, key = _bare(cells, tubes), jax.random.key(0)
+    lived = (alone, key, blank(patch.Told))
+    return _Calls(
+        ahead(patch.live, lived, alone, key, _STEP, _params(Settings()), _as_links({}, 0)),
+        ahead(measures.measure, blank(measures.Measures), alone),
+    )
 
 
 @dataclass
@@ -39,7 +67,8 @@ class Patch:
     def __post_init__(self) -> None:
         with jax.enable_x64(True):
             self._key = jax.random.key(self.seed)
-            self._body = self._bare()
+            self._calls = _compiled(self.cells, self.tubes)
+            self._body = _bare(self.cells, self.tubes)
             self._alive = False
             self._measured: tuple[float, float, float] = (float("-inf"), 0.0, 0.0)
 
@@ -58,15 +87,15 @@ class Patch:
 
     def _live(self, links: Mapping[int, Outlook], settings: Settings, rounds: int, now: float) -> Round:
         if not self._alive and any(link.value > 0.0 for link in links.values()):
-            self._body = self._bare()
+            self._body = _bare(self.cells, self.tubes)
             self.books.planted += 1.0
             self._alive = True
-        params = _LIVES._replace(exploration=settings.exploration, decay=settings.decay * _DECAY)
+        params = _params(settings)
         moved = np.zeros(PLACES)
         told, status = None, 0
         for turn in range(rounds if self._alive else 0):
-            self._body, self._key, told = patch.live(
-                self._body, self._key, STEP, params, _as_links(links, turn)
+            self._body, self._key, told = self._calls.live(
+                self._body, self._key, _STEP, params, _as_links(links, turn)
             )
             moved += np.asarray(told.moved)
             self.books.intake += float(told.intake)
@@ -75,15 +104,9 @@ class Patch:
             self._alive = bool(told.alive)
             status |= int(told.status)
         if now - self._measured[0] >= _MEASURED:
-            found = measures.measure(self._body)
+            found = self._calls.measure(self._body)
             self._measured = now, float(found.efficiency), float(found.cost)
         return self._look(moved, status)
-
-    def _bare(self) -> body.Organism:
-        """One full cell at the origin, and places for foods."""
-        return body.plant(
-            np.zeros(3), np.zeros((PLACES, 3)), np.zeros(PLACES), cells=self.cells, tubes=self.tubes
-        )
 
     def _look(self, moved: np.ndarray, status: int) -> Round:
         s: Any = jax.device_get(self._body)  # the same tree, of numpy's arrays
@@ -111,6 +134,17 @@ class Patch:
             status,
             replace(self.books),
         )
+
+
+def _bare(cells: int, tubes: int) -> body.Organism:
+    """One full cell at the origin, and places for foods."""
+    return body.plant(np.zeros(3), np.zeros((PLACES, 3)), np.zeros(PLACES), cells=cells, tubes=tubes)
+
+
+def _params(settings: Settings) -> body.Params:
+    params = _LIVES._replace(exploration=settings.exploration, decay=settings.decay * _DECAY)
+    strong: body.Params = jax.tree.map(np.float64, params)
+    return strong
 
 
 def _as_links(links: Mapping[int, Outlook], turn: int) -> patch.Links:

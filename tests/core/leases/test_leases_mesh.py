@@ -18,6 +18,8 @@ from shivya_daemon.core.leases.settings import LeaseSettings
 from shivya_daemon.core.node import Node, NodeSettings
 from shivya_daemon.net.memory import MemoryNetwork
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 CPU = Kind.MILLICORES
 LEASES = LeaseSettings(quota={CPU: 4000}, ttl=3.0, confirm=2.0, max_latency=1.0)
 SETTLED = 8.0  # virtual seconds in which a small mesh links, gossips, and its nodes begin to lend
