@@ -12,7 +12,8 @@ import numpy as np
 from shivya_kernels import step
 from shivya_kernels.complex import Capacity, SimplicialComplex
 
-CAPACITY = Capacity(8, 16, 16, 8, 32)
+CAPACITY = Capacity(12, 28, 56, 8, 32)
+"""Of all tests of the step: to compile it for another one takes half a minute."""
 KEY = jax.random.PRNGKey(0)
 RING = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
 

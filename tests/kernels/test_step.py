@@ -61,8 +61,8 @@ def test_beliefs_are_the_exact_posterior_and_free_energy_is_that_of_the_public_k
     np.testing.assert_allclose(info.vertex_free_energy[2], expected, atol=1e-10)
     np.testing.assert_allclose(info.senses[2], seen, rtol=1e-15)
     # The dimensions that nothing senses stay exactly as they were.
-    assert np.array_equal(after.mean[:, SENSES:], np.zeros((8, 4)))
-    assert np.array_equal(after.covariance[:, SENSES:, SENSES:], np.broadcast_to(np.eye(4), (8, 4, 4)))
+    assert np.array_equal(after.mean[:, SENSES:], np.zeros((CAPACITY.vertices, 4)))
+    assert (after.covariance[:, SENSES:, SENSES:] == np.eye(4)).all()
 
 
 def test_a_silent_vertex_keeps_its_mean_and_grows_uncertain_but_not_without_bound() -> None:
@@ -113,12 +113,11 @@ def test_flows_level_the_wait_over_live_vertices_and_never_pass_through_a_silent
 def test_released_jobs_are_whole_affordable_and_right_on_average() -> None:
     params, state = start()
     observation = observe(queue=[11.0, 0.0, 3.0, 0.0], servers=[2.0, 1.0, 1.0, 1.0])
-    many = 400
-    states = jax.vmap(lambda key: replace(state, key=key))(jax.random.split(KEY, many))
-    after, info = jax.vmap(step.step, in_axes=(None, 0, None))(params, states, observation)
-    counts = np.asarray(info.release)
-    f = np.asarray(info.flow[0])
-    outflow = np.zeros(8)
+    keys = jax.random.split(KEY, 400)
+    draws = [step.step(params, replace(state, key=key), observation) for key in keys]
+    counts = np.array([info.release for _, info in draws])
+    f = np.asarray(draws[0][1].flow)
+    outflow = np.zeros(CAPACITY.vertices)
     for (tail, head), value in zip(RING, f[:5], strict=True):
         if 0 in (tail, head):
             outflow[head if tail == 0 else tail] = max(value if tail == 0 else -value, 0.0)
@@ -126,7 +125,7 @@ def test_released_jobs_are_whole_affordable_and_right_on_average() -> None:
     assert (counts.sum(axis=1) <= 9).all()
     assert (np.abs(counts - outflow) < 1.0).all()
     assert (np.abs(counts.mean(axis=0) - outflow) < 0.1).all()
-    assert len(np.unique(np.asarray(after.key), axis=0)) == many
+    assert len({tuple(after.key.tolist()) for after, _ in draws}) == len(keys)
 
 
 def test_placement_looks_only_at_adjacent_live_vertices_that_offer_the_service() -> None:
@@ -183,10 +182,10 @@ def test_the_slope_counts_the_servers_that_stay_free_beside_the_next_job() -> No
 
 
 def test_reported_traffic_is_split_into_its_hodge_parts_and_the_next_solve_starts_warm() -> None:
-    params, state = start(Capacity(8, 28, 56))
+    params, state = start()
     rng = np.random.default_rng(0)
     edges = [(i, j) for i in range(8) for j in range(i + 1, 8) if (i + j) % 4 != 2]
-    observation = observe(8, edges, capacity=Capacity(8, 28, 56), traffic=rng.normal(size=len(edges)))
+    observation = observe(8, edges, traffic=rng.normal(size=len(edges)))
     state, info = step.step(params, state, observation)
     expected = hodge.decompose(observation.complex, observation.traffic)
     for name in ("gradient", "curl", "harmonic"):

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from neighbourhood import CAPACITY
 
 from shivya_kernels import morphic, step
-from shivya_kernels.complex import Capacity, DimensionMismatch, SimplicialComplex
+from shivya_kernels.complex import DimensionMismatch, SimplicialComplex
 from shivya_kernels.policy import Action
 from shivya_kernels.sensing import SENSES
 
-CAPACITY = Capacity(6, 6, 4, 6, 16)
 EDGES = [(0, 1), (1, 2), (2, 0)]
 CPU = 2
 """Place of the processor among the senses."""
@@ -68,7 +68,7 @@ def test_own_cells_act_towards_the_wait_of_their_neighbourhood_and_open_their_li
     state, first = step.step(params, state, observation)
     np.testing.assert_array_equal(first.advertised[:3], np.ones(3))
     state, info = step.step(params, state, observation)
-    assert info.action.tolist() == [action, 0, 0, 0, 0, 0], "others choose for themselves"
+    assert info.action.tolist() == [action, *[0] * (CAPACITY.vertices - 1)], "others choose for themselves"
     np.testing.assert_allclose(info.advertised[:3], [factor, 1.0, factor])
     np.testing.assert_allclose(info.conductance[:3], [factor, 1.0, factor])
 
@@ -128,12 +128,12 @@ def test_dimensions_grow_where_senses_move_together_and_go_with_their_vertex() -
         level = 0.1 + 0.8 * (tick % 2)
         state, info = step.step(params, state, observe(cpu=[0.2, level, 0.2], memory=[0.3, level, 0.3]))
         sizes.append(info.dimensions.tolist())
-    assert sizes[0] == [4, 4, 4, 0, 0, 0]
+    assert sizes[0] == [4, 4, 4, *[0] * (CAPACITY.vertices - 3)]
     assert sizes[-1][1] > 4
     assert max(size[0] for size in sizes) == max(size[2] for size in sizes) == 4
     assert max(size[1] for size in sizes) <= CAPACITY.beliefs
     assert bool(state.coupling[1].any())
     gone = replace(observe(), complex=SimplicialComplex.from_edges(1, [], CAPACITY))
     state, info = step.step(params, state, gone)
-    assert info.dimensions.tolist() == [4, 0, 0, 0, 0, 0]
+    assert info.dimensions.tolist() == [4, *[0] * (CAPACITY.vertices - 1)]
     assert not np.asarray(state.coupling).any()

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from neighbourhood import CAPACITY
 
 from shivya_kernels import step
-from shivya_kernels.complex import Capacity, SimplicialComplex
+from shivya_kernels.complex import SimplicialComplex
 from shivya_kernels.sensing import SENSES
 
-CAPACITY = Capacity(12, 16, 8, 6, 8)
 EDGES = [(0, 1), (1, 2), (2, 0), (2, 3)]
 
 
@@ -28,7 +28,7 @@ def observe(queue: list[float], heard: list[int], edges: Any = EDGES, n: int = 4
         live=listed & (slots > 0),
         sensed=listed,
         queue=jnp.zeros_like(empty.queue).at[: len(queue)].set(jnp.asarray(queue)),
-        service_rate=jnp.where(slots < n, 10.0, 0.0),
+        service_rate=jnp.where(slots < n, 10.0, 0.0).astype(empty.queue.dtype),  # as all tests have it
     )
 
 
