@@ -14,6 +14,8 @@ from shivya_daemon.core.leases.leases import LeaseRefused
 from shivya_daemon.ledgers.credits import Transfer, advance, fee
 from shivya_daemon.purse.payments import MARGIN
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 
 def value(amount: int, seconds: int) -> int:
     """What a node pays that has its free tenth of a quota of 4000."""

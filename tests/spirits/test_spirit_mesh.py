@@ -22,6 +22,8 @@ from shivya_daemon.spirits.refused import SpiritRefused
 from shivya_daemon.spirits.register import UNIT
 from shivya_daemon.spirits.spirits import Spirits
 
+pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
+
 STEP = 0.25
 
 
