@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from neighbourhood import CAPACITY
 
 from shivya_kernels import step
 from shivya_kernels.cells import Stage
@@ -23,7 +24,7 @@ def idle_mesh(n: int, edges: list[tuple[int, int]], capacity: Capacity, own: int
     """n vertices, all heard from, serving 10 jobs per second, with nothing to do; free slots are this node's,
     as are the first `own` vertices."""
     slots = jnp.arange(capacity.vertices)
-    level = jnp.where(slots < n, 1.0, 0.0)
+    level = (slots < n).astype(float)
     return replace(
         step.Observation.empty(capacity),
         complex=SimplicialComplex.from_edges(n, edges, capacity),
@@ -39,6 +40,18 @@ def idle_mesh(n: int, edges: list[tuple[int, int]], capacity: Capacity, own: int
     )
 
 
+@jax.jit
+def run(state: step.State, observation: step.Observation, noise: Any) -> tuple[step.State, Any]:
+    """One job now and then, and a processor that is never quite still; `noise` is [ticks, 2, vertices]."""
+
+    def tick(state: step.State, jitter: Any) -> tuple[step.State, Any]:
+        busy, cpu = (jitter[1] > 0.05).astype(float), observation.cpu + jitter[0]
+        state, info = step.step(step.Params(), state, replace(observation, cpu=cpu, queue=busy))
+        return state, (info.activator.max(), info.child, info.status)
+
+    return jax.lax.scan(tick, state, noise)
+
+
 @pytest.mark.parametrize("shape", ["star", "clique", "sparse"])
 def test_an_idle_mesh_never_splits_whatever_its_graph(shape: str) -> None:
     n, capacity = 24, Capacity(28, 276, 1)
@@ -49,25 +62,13 @@ def test_an_idle_mesh_never_splits_whatever_its_graph(shape: str) -> None:
         "clique": [(i, j) for i, j in pairs if (i < 12) != (j < 12)],
         "sparse": [pair for pair in pairs if abs(pair[0] - pair[1]) == 1],
     }[shape]
-    params = step.Params()
-    state = step.init(params, capacity, jax.random.PRNGKey(0))
+    state = step.init(step.Params(), capacity, jax.random.PRNGKey(0))
     observation = idle_mesh(n, edges, capacity)
-    noise = jnp.asarray(rng.normal(scale=0.03, size=(100, 2, n)))
-
-    @jax.jit
-    def run(state: step.State, noise: Any) -> tuple[step.State, Any]:
-        def tick(state: step.State, jitter: Any) -> tuple[step.State, Any]:
-            # One job now and then, and a processor that is never quite still.
-            busy = jnp.pad((jitter[1] > 0.05).astype(float), (0, 4))
-            cpu = observation.cpu + jnp.pad(jitter[0], (0, 4))
-            state, info = step.step(params, state, replace(observation, cpu=cpu, queue=busy))
-            return state, (info.activator.max(), info.child, info.status)
-
-        return jax.lax.scan(tick, state, noise)
+    noise = jnp.pad(rng.normal(scale=0.03, size=(100, 2, n)), ((0, 0), (0, 0), (0, 4)))
 
     highest = 0.0
     for _ in range(100):
-        state, (peak, child, status) = run(state, noise)
+        state, (peak, child, status) = run(state, observation, noise)
         highest = max(highest, float(peak.max()))
         assert not np.asarray(status).any()
         assert (np.asarray(child) == NO_VERTEX).all()
@@ -76,10 +77,10 @@ def test_an_idle_mesh_never_splits_whatever_its_graph(shape: str) -> None:
 
 
 def test_lasting_stress_lifts_a_cell_above_the_threshold_and_relief_lets_it_down() -> None:
-    params, capacity = step.Params(), Capacity(4, 5, 2)
+    params, capacity = step.Params(), CAPACITY
     state = step.init(params, capacity, jax.random.PRNGKey(0))
     idle = idle_mesh(4, RING, capacity)
-    busy = replace(idle, queue=jnp.array([40.0, 0.0, 0.0, 0.0]))
+    busy = replace(idle, queue=idle.queue.at[0].set(40.0))
     for _ in range(60):
         state, info = step.step(params, state, busy)
     assert float(info.activator[0]) > MITOSIS
@@ -97,14 +98,14 @@ def stressed(capacity: Capacity) -> step.Observation:
 
 
 def test_a_stressed_cell_splits_and_the_child_that_the_host_starts_knows_what_its_parent_knew() -> None:
-    params, capacity = step.Params(), Capacity(6, 8, 2)
+    params, capacity = step.Params(), CAPACITY
     state = step.init(params, capacity, jax.random.PRNGKey(0))
     for _ in range(100):
         state, info = step.step(params, state, stressed(capacity))
         if int(info.child) != NO_VERTEX:
             break
     assert (int(info.parent), int(info.child)) == (0, 4)
-    assert info.stage.tolist() == [Stage.ACTIVE, 0, 0, 0, Stage.ACTIVE, 0]
+    assert info.stage.tolist() == [Stage.ACTIVE, 0, 0, 0, Stage.ACTIVE, *[0] * (capacity.vertices - 5)]
     assert info.activator[0] < 0.6 * MITOSIS, "it shares its activator"
     assert float(info.activator[4]) == 0.0, "advice is no vertex"
     np.testing.assert_array_equal(state.mean[4], state.mean[0])
@@ -121,7 +122,7 @@ def test_a_stressed_cell_splits_and_the_child_that_the_host_starts_knows_what_it
 
 
 def test_a_split_that_nobody_acts_on_is_forgotten_and_advised_again() -> None:
-    params, capacity = step.Params(), Capacity(6, 8, 2)
+    params, capacity = step.Params(), CAPACITY
     state = step.init(params, capacity, jax.random.PRNGKey(0))
     ticks = []
     for tick in range(300):
@@ -136,10 +137,10 @@ def test_a_split_that_nobody_acts_on_is_forgotten_and_advised_again() -> None:
 
 
 def test_cells_that_nobody_needs_hand_over_what_they_hold_and_go_but_three_stay() -> None:
-    params, capacity = replace(step.Params(), patience_seconds=jnp.asarray(1.0, float)), Capacity(8, 16, 16)
+    params, capacity = replace(step.Params(), patience_seconds=jnp.asarray(1.0, float)), CAPACITY
     state = step.init(params, capacity, jax.random.PRNGKey(0))
     pairs = [(i, j) for i in range(5) for j in range(i + 1, 5)]
-    mesh, own = idle_mesh(6, [*pairs, (0, 5)], capacity, own=5), jnp.arange(8) < 5
+    mesh, own = idle_mesh(6, [*pairs, (0, 5)], capacity, own=5), jnp.arange(capacity.vertices) < 5
     handed, gone = [], []
     for _ in range(600):
         late = len(handed) == 0 and bool((state.marks[:, 1] == Stage.DRAINING).any())
@@ -161,10 +162,10 @@ def test_cells_that_nobody_needs_hand_over_what_they_hold_and_go_but_three_stay(
             mesh = replace(
                 mesh,
                 complex=SimplicialComplex.from_edges(
-                    8,
+                    capacity.vertices,
                     [(i, j) for i, j in [*pairs, (0, 5)] if i in kept and j in kept],
                     capacity,
-                    active=[i in kept for i in range(8)],
+                    active=[i in kept for i in range(capacity.vertices)],
                 ),
                 service_rate=mesh.service_rate.at[cell].set(0.0),
                 sensed=mesh.sensed.at[cell].set(False),
