@@ -53,9 +53,10 @@ def coordinator() -> Iterator[str]:
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Count no lines in a test marked `no_cover`; pytest-cov cannot in a worker, where it counts twice."""
+    if not item.get_closest_marker("no_cover"):
+        return (yield)
     counting = sys.gettrace()
-    if item.get_closest_marker("no_cover"):
-        sys.settrace(None)
+    sys.settrace(None)
     try:
         return (yield)
     finally:

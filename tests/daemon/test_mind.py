@@ -102,6 +102,7 @@ _AFTER_LETTING_GO = """
 import jax.monitoring
 from dataclasses import replace
 from shivya_daemon.daemon import _make_law
+from shivya_daemon.guard.sight import Loop, Sight, Threat
 from shivya_daemon.settings import DaemonSettings
 from shivya_daemon.world import Link, Vertex, World
 
@@ -110,7 +111,7 @@ jax.monitoring.register_event_duration_secs_listener(
     lambda event, _, **__: seen.append(event) if "backend_compile_duration" in event else None
 )
 own, peer = bytes([1]) * 20, bytes([2]) * 20
-law, _, _ = _make_law(DaemonSettings(), own)
+law, _, guard = _make_law(DaemonSettings(), own)
 assert seen, "what is compiled is seen here"
 seen.clear()
 near = Vertex(peer, 1, 1, 10.0, 0.0, 0.05, direct=True, potential=0.1, slope=0.1, hop=0.001)
@@ -118,6 +119,8 @@ world = World("default", (Vertex(own, 9, 1, 10.0, 0.0, 0.0), near), (Link(own, p
 assert law.judge((world,), 0.1, 0.2, 1000.0)["default"].release
 assert len(law.judge((world, replace(world, service="resize")), 0.1, 0.2, 1000.0)) == 2
 law.judge((), 0.1, 0.2, 1000.0)
+guard.beat(Sight(), Threat(), Loop())
+guard.train(Threat(), [1.0], [0.0])
 assert seen == [], seen
 """
 

@@ -62,5 +62,8 @@ class Contacts:
                 contact.pause = min(2 * contact.pause, self._settings.contact_interval_max)
         return result
 
+    def __contains__(self, address: Address) -> bool:
+        return address in self._contacts
+
     def __len__(self) -> int:
         return len(self._contacts)

@@ -69,10 +69,11 @@ class Peering:
         """Try where a member says that it is, unless it is heard there.
 
         One that is no link is rarely spoken with: frames would go to where it was until it is given up.
+        Saying so again hurries nothing: else its announcements would have the mesh flood an address.
         """
         if member.address not in addresses:
             for address in addresses:
-                if reachable(address):
+                if reachable(address) and address not in self._contacts:
                     self._contacts.add(address, now, self._settings.idle_timeout)
 
     def up(self, node: bytes, address: Address, rtt: float | None, now: float) -> Member:

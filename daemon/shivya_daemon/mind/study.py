@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from shivya_daemon.mind.lesson import HISTORY, LEAST, Lesson, Outcome
 from shivya_daemon.mind.machine import listed, stacked
 from shivya_daemon.mind.programs import AS_BEFORE, SENSES
-from shivya_daemon.mind.traced import blank, kept_in, traced
+from shivya_daemon.mind.traced import ahead, blank
 from shivya_kernels.fitting import samples
 from shivya_kernels.formula import text
 from shivya_kernels.morphic import Program, evaluate
@@ -100,11 +100,6 @@ class _Calls:
 @lru_cache(maxsize=1)
 def _compiled(capacity: int) -> _Calls:
     """Compile, or load from the cache on disk; wants `jax.enable_x64`."""
-
-    def ahead(function: Callable[..., Any], like: Any, *arguments: Any) -> Callable[..., Any]:
-        known = jax.jit(traced(kept_in(), function, like, *arguments))
-        compiled: Callable[..., Any] = known.lower(*arguments).compile()
-        return compiled
 
     def samples_of(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.zeros((_VARIABLES, count)), np.zeros(count)

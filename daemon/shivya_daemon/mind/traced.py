@@ -63,6 +63,13 @@ def traced(folder: Path | None, function: Callable[..., T], like: T, *arguments:
     return call
 
 
+def ahead(function: Callable[..., Any], like: Any, *arguments: Any) -> Callable[..., Any]:
+    """Return a kernel compiled for arguments of these shapes and types; see `traced`, which keeps it."""
+    known = jax.jit(traced(kept_in(), function, like, *arguments))
+    compiled: Callable[..., Any] = known.lower(*arguments).compile()
+    return compiled
+
+
 def blank(kind: type[T]) -> T:
     """Return a dataclass or named tuple of arrays, and of such, with zeros for arrays: for its structure."""
     return kind(

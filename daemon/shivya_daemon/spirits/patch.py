@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from shivya_daemon.mind.traced import blank, kept_in, traced
+from shivya_daemon.mind.traced import ahead, blank
 from shivya_daemon.spirits.lived import Books, Drawing, Round
 from shivya_daemon.spirits.outlook import Outlook
 from shivya_daemon.spirits.places import PLACES
@@ -41,12 +41,6 @@ class _Calls:
 @lru_cache(maxsize=1)
 def _compiled(cells: int, tubes: int) -> _Calls:
     """Compile, or load from the cache on disk; wants `jax.enable_x64`."""
-
-    def ahead(function: Callable[..., Any], like: Any, *arguments: Any) -> Callable[..., Any]:
-        known = jax.jit(traced(kept_in(), function, like, *arguments))
-        compiled: Callable[..., Any] = known.lower(*arguments).compile()
-        return compiled
-
     alone, key = _bare(cells, tubes), jax.random.key(0)
     lived = (alone, key, blank(patch.Told))
     return _Calls(
