@@ -51,8 +51,29 @@ def tables(fleet: Sequence[Row], balance: Sequence[Row], demo: Sequence[Row]) ->
         "heap": _table(("law", "seconds"), heap),
         **{axis: _axis(axis, balance) for axis in ("load", "age", "loss")},
         **{what: _laws([row for row in fleet if row["what"] == what]) for what in ("laws", "ablation")},
+        "telemetry": _telemetry([row for row in fleet if row["what"] == "telemetry"]),
         "ideas": _ideas([row for row in fleet if row["what"] == "ideas"]),
     }
+
+
+def _telemetry(rows: Sequence[Row]) -> list[str]:
+    heads = ("heartbeats", "law", "p99, ms", "p99 beside sedAll", "mean beside sedAll", "moves per job")
+    heads += ("heartbeats per node and second",)
+    return _table(
+        heads,
+        [
+            (
+                row["regime"],
+                row["law"],
+                _ms(row["p99_ms"]),
+                _ratio(row),
+                f"{row['mean_ratio']:.2f}",
+                f"{row['moves']:.2f}",
+                f"{row['heartbeats']:.1f}",
+            )
+            for row in rows
+        ],
+    )
 
 
 def _ideas(rows: Sequence[Row]) -> list[str]:

@@ -59,12 +59,19 @@ REGIMES: dict[str, dict[str, Any]] = {
     "256 nodes": {"nodes": 256},
     "1,024 nodes": {"nodes": 1024},
 }
+TELEMETRY: dict[str, dict[str, Any]] = {
+    "every .1 s": {},
+    "on change of .08 s": {"change": 0.08},
+    "on change of .05 s": {"change": 0.05},
+    "every .1 s, load .5": {"load": 0.5},
+    "on change of .08 s, load .5": {"load": 0.5, "change": 0.08},
+}
 RIVALS = ("sed", "sedAll", "shivya", "oracle")
 
 
 def main() -> None:
     parts = {"speed": speed, "laws": laws, "ablation": ablation, "regimes": regimes, "ideas": ideas}
-    parts["step"] = step
+    parts |= {"telemetry": telemetry, "step": step}
     chosen = sys.argv[1:] or list(parts)
     publish("fleet", [row for part in chosen for row in parts[part]()])
 
@@ -130,6 +137,13 @@ def ideas() -> Iterator[Row]:
         yield from compare("ideas", name, scenario, [whole], then=(replace(scenario, ttl=0.3), hasty))
 
 
+def telemetry() -> Iterator[Row]:
+    """Heartbeats at a fixed pace, and on change as daemons send them; all laws hear the same."""
+    for name, changes in TELEMETRY.items():
+        contenders = [LAWS[law] for law in ("sedAll", "sed", "shivya")]
+        yield from compare("telemetry", name, replace(BASE, **changes), contenders)
+
+
 def _gap_by_rate(view: LocalView, params: Params) -> Array:
     """A move must gain more where it makes its neighbour busy for longer."""
     gap = params.gap * view.live.sum() / jnp.where(view.live, view.rate, 0).sum() * view.rate
@@ -169,6 +183,7 @@ def compare(
             "mean_ratio": float(np.exp(np.log(figures["mean"] / yardstick["mean"]).mean())),
             "p999_ratio": float(np.exp(np.log(figures["p999"] / yardstick["p999"]).mean())),
             "moves": float(figures["moves_per_job"].mean()),
+            "heartbeats": float(np.mean(trace.heartbeats)) / world.shape.nodes / float(trace.seconds),
             "refused": int(figures["jobs_refused"].sum()),
             "lost": int(figures["jobs_lost"].sum()),
         }

@@ -107,6 +107,8 @@ KEYS: Mapping[str, _Kind] = MappingProxyType(
         "hop": _POSITIVE,
         "latency": _POSITIVE,
         "heartbeat": _POSITIVE,
+        "change": _NOT_NEGATIVE,
+        "silence": _POSITIVE,
         "extra_age": _NOT_NEGATIVE,
         "loss": _SHARE,
         "ttl": _POSITIVE,

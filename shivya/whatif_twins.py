@@ -174,7 +174,7 @@ def _outlook(world: World, parameters: Params, failed: tuple[int, ...]) -> Outlo
     scenario = world.scenario
     assert scenario is not None
     trace = simulate(world, "shivya", parameters)
-    begin = round(SETTLING / scenario.heartbeat)
+    begin = round(SETTLING / scenario.period)
     held, peak = np.asarray(trace.held)[begin:], np.asarray(trace.peak)[begin:]
     measured = np.asarray(trace.measured)
     left = [rate for i, rate in enumerate(scenario.rates) if i not in failed]

@@ -109,6 +109,36 @@ def test_counters_agree_one_heartbeat_after_the_last_arrival() -> None:
     assert_array_equal(out[linked], 0)
 
 
+def test_a_heartbeat_on_change_comes_when_the_wait_has_moved_or_the_silence_was_long() -> None:
+    """Silent nodes wait as long as they said, and nobody knows anything that was not sent."""
+    world = worlds(replace(BUSY, change=0.08), [4])
+    shape, real = world.shape, np.nonzero(world.fleet == 0)[0]
+    period, (phase, neighbour) = shape.phases, (np.arange(shape.places) // shape.rows, world.neighbour)
+    sent_in: list[set[int]] = [set() for _ in range(shape.places)]
+    before = np.zeros(shape.places, int)
+    quiet = 0
+    for step, now in watched(world, SHIVYA, stops=400, stride=1):
+        beats, due = np.asarray(now.beats), phase == step % period
+        sent, before = beats > before, beats
+        assert not sent[~due].any()
+        for place in real[sent[real]]:
+            sent_in[place].add(step)
+        last = np.asarray(now.spoken.last) * period + phase
+        if step >= period:
+            assert (step - last[real] <= shape.silence * period).all()
+        # A step's own decisions come before its heartbeats: what is held now is what was weighed.
+        held = np.asarray(now.queues.ends[:, 0]) + np.asarray((now.servers.job != shape.jobs).sum(axis=1))
+        silent = due & ~sent & (held == 0)
+        quiet += int((due & ~sent)[real].sum())
+        own = 1 / np.asarray(now.meters.rate)
+        assert (np.abs(own - np.asarray(now.spoken.wait))[silent] <= 0.08 + 1e-6).all()
+        stamps = np.asarray(now.heard.table)[:, state.STAMP]
+        for place in real:
+            for slot in np.nonzero(world.linked[place] & (stamps[place] >= 0))[0]:
+                assert int(stamps[place, slot]) in sent_in[neighbour[place, slot]]
+    assert quiet > 0
+
+
 def frozen(nodes: int, seed: int) -> World:
     """A fleet whose first jobs take longer than anyone will look."""
     rng = np.random.default_rng(seed)

@@ -51,6 +51,19 @@ def test_nothing_is_lost_or_made(name: str) -> None:
     assert trace.held.shape == (math.ceil(TINY.horizon / TINY.heartbeat), 2)
 
 
+def test_heartbeats_on_change_are_fewer_where_little_happens_and_lose_nothing() -> None:
+    """An idle node says so every .3 s; a busy one is heard as soon as it matters."""
+    paced = simulate(worlds(TINY, [1, 2]), "shivya")
+    assert_array_equal(paced.heartbeats, TINY.nodes * np.round(np.asarray(paced.seconds) / TINY.heartbeat))
+    on_change = replace(TINY, change=0.08)
+    for scenario in (on_change, replace(on_change, load=0.02)):
+        trace = simulate(worlds(scenario, [1, 2]), "shivya")
+        settled(trace)
+        rate = np.asarray(trace.heartbeats) / TINY.nodes / float(trace.seconds)
+        least, most = (1 / 0.3, 10.0) if scenario.load > 0.1 else (1 / 0.3, 3.9)
+        assert ((least - 0.3 < rate) & (rate < most)).all()
+
+
 def test_the_same_fleet_does_the_same_alone_and_in_a_batch() -> None:
     """To the bit, whatever the batch, the float type in force, and the number of calls."""
     both = simulate(worlds(TINY, [3, 4]), "shivya")

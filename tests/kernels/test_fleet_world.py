@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,10 @@ def test_a_trace_is_taken_as_it_is() -> None:
         {"rates": (1.0,), "shares": None},
         {"drain": 1e4},
         {"nodes": 0},
+        {"change": -0.01},
+        {"change": math.nan},
+        {"silence": 1.0, "change": 0.08},
+        {"heartbeat": 0.115, "change": 0.08},
         {"crash": Outage(1.0, 2.0), "partition": (1.0, 2.0)},
     ],
 )

@@ -29,9 +29,10 @@ class Outcome(NamedTuple):
     done: Int32[Array, "J"]
     tally: Int32[Array, "J"]
     series: Float[Array, "T B"]
-    """Jobs held by each fleet at the end of each heartbeat period until the horizon."""
+    """Jobs held by each fleet at the end of each period (``Shape.phases``) until the horizon."""
     peaks: Float[Array, "T B"]
     """Most jobs held by any one node then."""
+    beats: Int32[Array, "B"]
     asks: Int32[Array, "B"]
     sent: Float[Array, "L"]
     received: Float[Array, "L"]
@@ -70,12 +71,14 @@ def run(world: World, law: Law, params: Params, sees: Omniscience, chunk: int) -
 
     start = (state, nothing, jnp.int32(0))
     state, series, period = jax.lax.while_loop(going, one_period, start)
+    beats = jnp.zeros(shape.fleets, jnp.int32).at[world.fleet].add(state.beats, mode="drop")
     asks = jnp.zeros(shape.fleets, jnp.int32).at[world.fleet].add(state.asks, mode="drop")
     return Outcome(
         state.jobs.done,
         state.jobs.tally,
         series[0],
         series[1],
+        beats,
         asks,
         state.traffic.sent,
         state.traffic.received,

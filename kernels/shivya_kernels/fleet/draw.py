@@ -31,7 +31,7 @@ class Fleet:
         self.nominal = self.rate * scenario.misstatement ** machines.choice([-1.0, 1.0], n)
         if scenario.rate_spread is not None:
             self.rate = spread(machines, self.rate, scenario.rate_spread)
-        phases = scenario.steps(scenario.heartbeat)
+        phases = scenario.steps(scenario.period)
         self.phase = ((machines.permutation(n) + machines.integers(phases)) % phases).astype(np.int32)
         self.near = graph.near(self.links, self.phase, phases, scenario.steps(scenario.latency))
         self.arrivals: Arrivals = draw_arrivals(scenario, jobs, self.rate, self.links.neighbour)

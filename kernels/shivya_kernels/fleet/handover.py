@@ -45,6 +45,7 @@ def repair(world: World, law: Law, params: Params, sees: Omniscience, state: Sta
     view = views.look(world, law, params, state, node, me, step, me.waiting, step + 0 * node, node < 0)
     outflow, state = _outflow(world, law, params, sees, state, node, me, view, step)
     outflow = jnp.where(view.live, outflow, 0) * params.gain
+    outflow = jnp.where(_repairs(world, step), outflow, 0)
     chance = views.uniform(world.key[node], step, jnp.int32(-2))
     counts = jax.vmap(flow.release)(outflow, me.waiting, chance)
     if shape.crash:
@@ -67,6 +68,12 @@ class Giver(NamedTuple):
     hop: Array
     turn: Array
     """The slot of the greatest number goes first."""
+
+
+def _repairs(world: World, step: Array) -> Array:
+    """Whether the period that this step is in begins with repairs."""
+    now: Array = step // world.shape.phases % world.shape.repairs == 0
+    return now
 
 
 def _hand_over(
@@ -171,6 +178,7 @@ def _outflow(
             return diffused, state
         flows = params.momentum * state.previous[node] + (1 + params.momentum) * diffused
         flows = jnp.where(view.live, flows, 0)
+        flows = jnp.where(_repairs(world, step), flows, state.previous[node])
         return flows, state._replace(previous=state.previous.at[node].set(flows))
     broken = (views.within(world.broken, step)).astype(jnp.int32)
     begin = node[0]

@@ -90,6 +90,12 @@ class Scenario:
     """Of a heartbeat or a request over one link."""
     heartbeat: float = 0.1
     """Between two heartbeats, and between two repairs, of a node."""
+    change: float | None = None
+    """Heartbeats on change, as daemons send them (.08): one is due when a node's own wait has moved by more
+    seconds since its last, half of `heartbeat` after that at the soonest. None: at a fixed pace. Fluid fleets
+    do not read it: they hear one each `period`."""
+    silence: float = 0.3
+    """With heartbeats on change, the longest time between two."""
     extra_age: float = 0.0
     loss: float = 0.0
     """Share of heartbeats lost."""
@@ -123,6 +129,7 @@ class Scenario:
                 raise ValueError(f"{name} must be a multiple of the step of {self.step} s")
         if self.heartbeat < 2 * self.step:
             raise ValueError("heartbeat must be at least two steps")
+        self._check_change()
         if not 0 <= self.loss <= 1 or not 0 <= self.hotspot <= 1:
             raise ValueError("loss and hotspot are shares between 0 and 1")
         if not self.rates or min(self.rates) <= 0:
@@ -135,6 +142,17 @@ class Scenario:
             raise ValueError("crash, partition and failure cannot be combined: simulate one after the other")
         if self.end > 2000:
             raise ValueError("warm_up + seconds + drain must stay below 2000 s (32-bit microseconds)")
+
+    def _check_change(self) -> None:
+        """Reject heartbeats on change that no time step or no neighbour's patience allows."""
+        if self.change is None:
+            return
+        if not (math.isfinite(self.change) and self.change >= 0):
+            raise ValueError("change must be a number of seconds, 0 or more")
+        if self.steps(self.heartbeat) % 2:
+            raise ValueError(f"beside change, heartbeat must be an even number of steps of {self.step} s")
+        if not self.period <= self.silence < self.ttl:
+            raise ValueError("silence must be at least half of heartbeat, and below ttl")
 
     def _check_nodes(self) -> None:
         """Reject what is given per node and does not fit the nodes."""
@@ -156,6 +174,11 @@ class Scenario:
             failed = set(self.failure.nodes)
             if not failed <= set(range(self.nodes)) or len(failed) >= self.nodes:
                 raise ValueError(f"failure names nodes outside 0..{self.nodes - 1}, or all of them")
+
+    @property
+    def period(self) -> float:
+        """Between two moments at which a node may send a heartbeat, seconds."""
+        return self.heartbeat if self.change is None else self.heartbeat / 2
 
     @property
     def horizon(self) -> float:

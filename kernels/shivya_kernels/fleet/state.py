@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32
 
 from shivya_kernels.fleet import queues
 from shivya_kernels.fleet.queues import Queues
@@ -98,6 +98,17 @@ class Heard(NamedTuple):
     """Per place and slot the record of the neighbour there; a column is contiguous, for the vector units."""
 
 
+class Spoken(NamedTuple):
+    """Heartbeats on change: which were sent at all. Single entries where all are."""
+
+    sent: Bool[Array, "P *M"]
+    """In a ring like ``Heard.published``."""
+    wait: Float[Array, "*M"]
+    """Own wait in the last one, seconds."""
+    last: Int32[Array, "*M"]
+    """The period in which that was sent."""
+
+
 class State(NamedTuple):
     """All of it."""
 
@@ -108,6 +119,9 @@ class State(NamedTuple):
     traffic: Traffic
     meters: Meters
     heard: Heard
+    spoken: Spoken
+    beats: Int32[Array, "M"]
+    """Heartbeats sent."""
     ask_at: Int32[Array, "M"]
     """The first step in which an idle node may ask for a job."""
     asks: Int32[Array, "M"]
@@ -145,6 +159,7 @@ def initial(world: World, chunk: int, second_order: bool, omniscient: bool) -> S
     def whole(value: int, *sizes: int) -> Array:
         return jnp.full(sizes, value, jnp.int32)
 
+    some = m if shape.silence > 1 else 1
     record = jnp.zeros(8, jnp.float32).at[RATE].set(1).at[STAMP].set(NEVER_HEARD)
     return State(
         jobs=Jobs(whole(0, j), whole(0, j), whole(0, j), whole(0, j if omniscient else 1)),
@@ -159,6 +174,8 @@ def initial(world: World, chunk: int, second_order: bool, omniscient: bool) -> S
             zeros(shape.history, links, 2),
             jnp.tile(record[:, None], (m, 1, shape.degree)),
         ),
+        spoken=Spoken(jnp.zeros((shape.history, some), bool), zeros(some), whole(-shape.silence, some)),
+        beats=whole(0, m),
         ask_at=whole(0, m),
         asks=whole(0, m),
         previous=zeros(m, shape.degree) if second_order else zeros(1, 1),

@@ -110,7 +110,7 @@ def trace_of(world: World, outcome: Any) -> FleetTrace:
         refused=per_fleet(done == REFUSED),
         lost=per_fleet(done == LOST),
         left=per_fleet(done == 0),
-        heartbeats=jnp.full(shape.fleets, shape.nodes, jnp.int32) * (outcome.steps // shape.phases),
+        heartbeats=outcome.beats,
         requests=outcome.asks,
         held=outcome.series,
         peak=outcome.peaks,

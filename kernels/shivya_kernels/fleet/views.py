@@ -171,6 +171,8 @@ def hear(world: World, law: Law, state: State, step: Array) -> State:
         pair = jnp.where(mine[:, None], second, record[:, : st.RATE])
         record = jnp.concatenate([pair, record[:, st.RATE :]], axis=1)
     arrives = (left >= 0) & (link < links)
+    if shape.silence > 1:
+        arrives &= state.spoken.sent[row, sender]
     if shape.loss:
         arrives &= uniform(world.key[receiver], number, link % shape.degree) >= world.loss
     if shape.crash:
@@ -244,8 +246,21 @@ def publish(world: World, law: Law, params: Params, state: State, step: Array) -
     said = jnp.stack(
         [potential, slope, rate, net, me.held.astype(jnp.float32), second, second_slope, next_hop], axis=1
     )
-    row = (step // shape.phases) % heard.published.shape[0]
+    number = step // shape.phases
+    row = number % heard.published.shape[0]
     zero = jnp.zeros_like(row)
+    sends = jnp.ones_like(me.own, bool)
+    if shape.silence > 1:
+        spoken = state.spoken
+        wait, last = cut(spoken.wait), cut(spoken.last)
+        sends = (jnp.abs(me.own - wait) > world.change) | (number >= last + shape.silence)
+        spoken = st.Spoken(
+            jax.lax.dynamic_update_slice(spoken.sent, sends[None], (row, begin)),
+            paste(spoken.wait, jnp.where(sends, me.own, wait)),
+            paste(spoken.last, jnp.where(sends, number, last)),
+        )
+        state = state._replace(spoken=spoken)
+    state = state._replace(beats=paste(state.beats, cut(state.beats) + sends))
     counted = jax.lax.dynamic_slice_in_dim(traffic.received, begin * d, shape.rows * d)
     heard = heard._replace(
         published=jax.lax.dynamic_update_slice(heard.published, said[None], (row, begin, zero)),

@@ -31,7 +31,7 @@ class Shape:
 
     fleets: int
     phases: int
-    """Time steps per heartbeat period; a node's phase is one of them."""
+    """Time steps per period, in which each node may send one heartbeat; its phase is one of them."""
     rows: int
     """R: places per phase; M = phases * rows."""
     degree: int
@@ -61,6 +61,10 @@ class Shape:
     """Microseconds."""
     step: int
     """Microseconds per step."""
+    repairs: int
+    """Periods from one repair to the next."""
+    silence: int
+    """Longest silence of a node, in periods; 1: a heartbeat in each."""
     crash: bool
     slow: bool
     cut: bool
@@ -124,6 +128,8 @@ class World:
     """[2] from when until when the cut is there."""
     loss: Any
     """[] share of heartbeats lost."""
+    change: Any
+    """[] how far a wait must have moved for a heartbeat before the silence is over, seconds."""
     expiry: Any
     """[] age, in steps, above which a neighbour does not exist."""
     born: Any
@@ -178,7 +184,7 @@ def _fit(needed: int, unit: int, room: Shape | None, field: str) -> int:
 
 
 def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> World:
-    n, phases, count = scenario.nodes, scenario.steps(scenario.heartbeat), len(fleets)
+    n, phases, count = scenario.nodes, scenario.steps(scenario.period), len(fleets)
     filled = np.zeros(phases, np.int64)
     place = np.zeros((count, n), np.int32)
     for b, fleet in enumerate(fleets):
@@ -263,6 +269,8 @@ def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> Wor
         nodes=n,
         warm_up=round(scenario.warm_up * MICROSECONDS),
         step=round(scenario.step * MICROSECONDS),
+        repairs=1 if scenario.change is None else 2,
+        silence=1 if scenario.change is None else round(scenario.silence / scenario.period),
         crash=scenario.crash is not None,
         slow=scenario.slow is not None,
         cut=window is not None,
@@ -276,6 +284,7 @@ def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> Wor
         broken=_broken(scenario),
         cut=np.full(2, NEVER, np.int32) if window is None else _microseconds(list(window)),
         loss=np.float32(scenario.loss),
+        change=np.float32(scenario.change or 0.0),
         expiry=np.int32(scenario.steps(scenario.ttl + scenario.extra_age)),
         **{**out, "back": out["back"].reshape(-1)},
         **jobs,
@@ -300,7 +309,8 @@ def _broken(scenario: Scenario) -> NDArray[np.int32]:
         return np.full(2, NEVER, np.int32)
     start, end = windows[0]
     late = scenario.ttl + scenario.extra_age
-    heard = scenario.heartbeat + scenario.latency + scenario.extra_age
+    longest = scenario.heartbeat if scenario.change is None else scenario.silence
+    heard = longest + scenario.latency + scenario.extra_age
     last = NEVER if math.isinf(end) else scenario.steps(end + heard)
     return np.array([scenario.steps(start + late), last], np.int32)
 
