@@ -102,7 +102,10 @@ def _regimes(regimes: dict[str, dict[str, Row]]) -> list[str]:
             (
                 regime,
                 f"{_ms(laws['sed']['p99_ms'])} / {laws['sed']['moves']:.2f}",
-                *(f"{_ratio(laws[name])} / {laws[name]['moves']:.2f}" for name in COMPARED[1:]),
+                *(
+                    f"{_ratio(laws[name])} / {laws[name]['moves']:.2f}" if name in laws else "-"
+                    for name in COMPARED[1:]
+                ),
                 f"{laws['shivya']['mean_ratio']:.2f}",
             )
             for regime, laws in regimes.items()
