@@ -99,7 +99,12 @@ def land(seed: int) -> Land:
     return Land(SimplicialComplex.from_edges(len(place), edges.tolist()), edges, lengths, cities)
 
 
-@partial(jax.jit, static_argnames=("response", "steps"))
+# Runs long and compiles soon: other than most tests, worth what LLVM can do (tests/conftest.py).
+@partial(
+    jax.jit,
+    static_argnames=("response", "steps"),
+    compiler_options={"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True},
+)
 def grow(
     c: SimplicialComplex, lengths: Array, cities: Array, flux: float, response: object, steps: int
 ) -> Array:
