@@ -38,7 +38,7 @@ from timing import Row, fix_environment, once, publish
 BATCHES = (1, 8, 32)
 SEEDS = range(7000, 7012)
 ORACLE_NODES = 256
-"""Larger fleets are run without it."""
+"""Larger fleets are run without it: it weighs every place of a fleet for every job."""
 STUDENT = 2.201
 """0.975 quantile of Student's t with 11 degrees of freedom."""
 BASE = Scenario()
@@ -126,7 +126,6 @@ def regimes() -> Iterator[Row]:
     """The rivals in every regime."""
     for name, changes in REGIMES.items():
         scenario = replace(BASE, **changes)
-        # Of twelve thousand places it would weigh a thousand each for every job.
         rivals = [law for law in RIVALS if law != "oracle" or scenario.nodes <= ORACLE_NODES]
         yield from compare("regimes", name, scenario, [LAWS[law] for law in rivals])
 

@@ -13,6 +13,23 @@ from shivya_daemon.net.memory import MemoryNetwork
 pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
 
 
+NOWHERE = ("10.99.99.1", 8085)
+
+
+def sent_to(net: MemoryNetwork, address: tuple[str, int]) -> list[float]:
+    """The times of datagrams to an address from now on, as a list that grows."""
+    times: list[float] = []
+    transmit = net._transmit
+
+    def note(data: bytes, source: tuple[str, int], destination: tuple[str, int]) -> None:
+        if destination == address:
+            times.append(net.now)
+        transmit(data, source, destination)
+
+    net._transmit = note  # type: ignore[method-assign]
+    return times
+
+
 def unlinked_pair(nodes: list[Node]) -> tuple[Node, Node]:
     return next(
         (one, two)
@@ -48,39 +65,23 @@ def test_where_nobody_answers_at_an_announced_address_the_peer_is_kept_where_it_
     net = MemoryNetwork(4, settings=NodeSettings(wire="open"))
     nodes = net.spawn(3)
     assert net.run_until(lambda: all(len(node.links) == 2 for node in nodes), 10.0)
-    asked: list[float] = []
-    transmit, nowhere = net._transmit, ("10.99.99.1", 8085)
-
-    def note(data: bytes, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        if destination == nowhere:
-            asked.append(net.now)
-        transmit(data, source, destination)
-
-    net._transmit = note  # type: ignore[method-assign]
+    asked = sent_to(net, NOWHERE)
     begun = net.now
-    nodes[1].advertise((nowhere,))
+    nodes[1].advertise((NOWHERE,))
     net.run(60.0)
     assert all(len(node.members) == 2 and len(node.links) == 2 for node in nodes)
     assert asked and max(asked) - begun < 40.0
     assert len(asked) < 80
-    assert all(view.address != nowhere for node in nodes for view in node.peers(net.now))
+    assert all(view.address != NOWHERE for node in nodes for view in node.peers(net.now))
 
 
 def test_an_address_that_is_announced_again_and_again_is_not_tried_the_more_often() -> None:
     net = MemoryNetwork(5, settings=NodeSettings(wire="open"))
     nodes = net.spawn(3)
     assert net.run_until(lambda: all(len(node.links) == 2 for node in nodes), 10.0)
-    asked: list[float] = []
-    transmit, nowhere = net._transmit, ("10.99.99.1", 8085)
-
-    def note(data: bytes, source: tuple[str, int], destination: tuple[str, int]) -> None:
-        if destination == nowhere:
-            asked.append(net.now)
-        transmit(data, source, destination)
-
-    net._transmit = note  # type: ignore[method-assign]
+    asked = sent_to(net, NOWHERE)
     for port in range(1, 41):
-        nodes[1].advertise((nowhere, ("10.99.99.2", port)))
+        nodes[1].advertise((NOWHERE, ("10.99.99.2", port)))
         net.run(0.5)
     assert asked
     assert len(asked) < 55

@@ -88,6 +88,7 @@ def test_a_trace_is_taken_as_it_is() -> None:
         {"change": math.nan},
         {"silence": 1.0, "change": 0.08},
         {"heartbeat": 0.115, "change": 0.08},
+        {"heartbeat": 0.01, "change": 0.08},
         {"crash": Outage(1.0, 2.0), "partition": (1.0, 2.0)},
     ],
 )

@@ -149,8 +149,8 @@ class Scenario:
             return
         if not (math.isfinite(self.change) and self.change >= 0):
             raise ValueError("change must be a number of seconds, 0 or more")
-        if self.steps(self.heartbeat) % 2:
-            raise ValueError(f"beside change, heartbeat must be an even number of steps of {self.step} s")
+        if self.steps(self.heartbeat) % 2 or self.steps(self.heartbeat) < 4:
+            raise ValueError(f"beside change, heartbeat must be 4, 6, 8 or more steps of {self.step} s")
         if not self.period <= self.silence < self.ttl:
             raise ValueError("silence must be at least half of heartbeat, and below ttl")
 
