@@ -9,10 +9,6 @@ are told to seek eight links instead of six. Starts are of one daemon alone, wit
 then a full one: wall time from its start to an answer on the control socket, and to the first tick that the
 law judged; the processor time is that of the daemon and of the process that compiles for it. Python finds its
 bytecode, as in any installed package.
-
-The starts below are of a version that traced the step anew each time. On a machine half as fast, in one run,
-that one took 13.8 and 14.3 s of processor time with a warm cache and this one 7.5 and 9.2; 422 and 328 MiB
-were resident after the first start.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def _law(status: dict[str, Any]) -> Iterator[Finding]:
         yield error(
             "law",
             "failed; jobs go to the shortest expected delay",
-            "see the daemon's log; reinstall shivya if JAX cannot be imported",
+            "see the daemon's log: reinstall shivya if JAX cannot be imported, allow 512 MB if its compiler"
+            " was killed",
         )
     elif status["uptime_seconds"] > _PATIENCE:
         yield warning(

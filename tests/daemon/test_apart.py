@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from shivya_daemon.mind import apart
-from shivya_daemon.mind.apart import compiled_apart
+from shivya_daemon.mind.apart import CompilerKilled, compiled_apart
 
 PATIENCE = 120.0  # seconds; a bound against hanging, not a claim
 
@@ -45,7 +46,7 @@ def test_a_new_version_compiles_anew(
 def test_what_failed_is_tried_again_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codes = iter([1, -9, 0])
+    codes = iter([1, -signal.SIGSEGV, 0])
     monkeypatch.setattr(apart, "_run", lambda part: next(codes))
     assert [compiled_apart("law", tmp_path) for _ in range(4)] == [False, False, True, True]
 
@@ -87,6 +88,17 @@ def test_of_two_who_want_it_one_has_it_done_and_the_other_waits(
     for thread in both:
         thread.join(PATIENCE)
     assert done == [True, True] and seen == ["law"]
+
+
+def test_what_killed_the_other_process_does_not_kill_this_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where memory is short it would be killed for the same, and jobs would have nobody to share them."""
+    suicide = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    monkeypatch.setattr(apart, "_command", lambda part: suicide)
+    for _ in range(2):
+        with pytest.raises(CompilerKilled, match="for want of memory"):
+            compiled_apart("law", tmp_path)
 
 
 STAND_IN = """

@@ -35,7 +35,8 @@ UNRUN = {
         "run by tests/face/test_deploy.py, where systemd is"
     ),
     "docker build -f deploy/container/Containerfile -t shivya:0.5.0 .": _CONTAINER,
-    "docker run --network host -v shivya:/var/lib/shivya shivya:0.5.0": _CONTAINER,
+    "docker run --network host -v shivya:/var/lib/shivya -v shivya-cache:/var/cache/shivya"
+    " shivya:0.5.0": _CONTAINER,
     "shivya init --dir mesh && kubectl create secret generic shivya-mesh-key"
     " --from-file=mesh.key=mesh/mesh.key": _CLUSTER + "; `shivya init --dir` is run",
     "kubectl apply -k deploy/k8s": _CLUSTER,

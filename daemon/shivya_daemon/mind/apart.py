@@ -1,8 +1,8 @@
 """`python -m shivya_daemon.mind.apart PART`: compile a part of what a daemon calls into the cache, and end.
 
-To compile the law takes half a minute of processor time, holds the interpreter while it traces, and leaves
-100 MB in the process that did it. So a daemon that finds nothing in the cache has another process do it, and
-loads what that left.
+To compile the law takes half a minute of processor time and 400 MB, holds the interpreter while it traces,
+and leaves 100 MB in the process that did it. So a daemon that finds nothing in the cache has another process
+do it, and loads what that left.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,11 +22,16 @@ from shivya_daemon.mind.sources import sources
 _log = logging.getLogger(__name__)
 
 
+class CompilerKilled(RuntimeError):
+    """The other process was killed, and this one would be, too."""
+
+
 def compiled_apart(part: str, folder: Path) -> bool:
     """Have another process fill the cache in `folder` with a part, "law" or "study", unless that was done.
 
     Of several daemons that want the same one has it done, and the others wait. Returns whether it was done,
-    now or earlier; if not, nothing is lost: whoever needs it compiles it then.
+    now or earlier; if not, nothing is lost: whoever needs it compiles it then. Raises CompilerKilled if
+    somebody, most likely the kernel for want of memory, killed the other process.
     """
     mark = folder / f"{part}-{sources()}.compiled"
     if mark.exists():
@@ -36,7 +42,13 @@ def compiled_apart(part: str, folder: Path) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not mark.exists():
                 _log.info("another process compiles the %s into %s, once for this version", part, folder)
-                if _run(part) == 0:
+                code = _run(part)
+                if code == -signal.SIGKILL:
+                    raise CompilerKilled(
+                        f"the process that compiles the {part} was killed, most likely for want of memory:"
+                        " allow 512 MB, then start again"
+                    )
+                if code == 0:
                     mark.touch()
         return mark.exists()
     except OSError as error:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from shivya_daemon.guard.sight import LINKS, VERTICES, Loop, Outcome, Sight, Threat
+from shivya_daemon.mind.traced import lean
 from shivya_kernels import guard
 
 STEP = 0.1
@@ -96,10 +97,7 @@ def beat(sight: Sight, threat: Threat, loop: Loop, *, seed: bool = False) -> Out
 @lru_cache(maxsize=2)
 def _beats(seed: bool) -> Callable[[Any], Float[Array, "Y"]]:
     """Compile, or load from the cache on disk; wants `jax.enable_x64`."""
-    compiled: Callable[[Any], Float[Array, "Y"]] = (
-        jax.jit(partial(_beat, seed=seed)).lower(np.zeros(_SIZE)).compile()
-    )
-    return compiled
+    return lean(jax.jit(partial(_beat, seed=seed)).lower(np.zeros(_SIZE)))
 
 
 def _beat(x: Float[Array, "X"], *, seed: bool) -> Float[Array, "Y"]:
@@ -162,10 +160,7 @@ def train(
 @lru_cache(maxsize=1)
 def _trains() -> Callable[..., Float[Array, "4"]]:
     samples, number = np.zeros(SAMPLES), np.int64(0)
-    compiled: Callable[..., Float[Array, "4"]] = (
-        jax.jit(_train).lower(np.zeros(2), samples, samples, number, number).compile()
-    )
-    return compiled
+    return lean(jax.jit(_train).lower(np.zeros(2), samples, samples, number, number))
 
 
 def _train(

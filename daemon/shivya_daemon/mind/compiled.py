@@ -19,7 +19,7 @@ from jaxtyping import Array, Int
 from shivya_daemon.mind.machine import stacked
 from shivya_daemon.mind.observe import HostLoad, Observer
 from shivya_daemon.mind.packed import Packed, pack
-from shivya_daemon.mind.traced import blank, kept_in, traced
+from shivya_daemon.mind.traced import blank, kept_in, lean, traced
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.world import Vertex, World
 from shivya_kernels import step
@@ -62,7 +62,7 @@ def compiled(capacity: Capacity) -> Compiled:
 
         return Compiled(
             jax.jit(fresh).lower(params, seed).compile(),
-            jax.jit(tick, donate_argnums=1).lower(params, state, seen).compile(),
+            lean(jax.jit(tick, donate_argnums=1).lower(params, state, seen)),
             jax.jit(step.install, donate_argnums=0).lower(state, laws).compile(),
         )
 

@@ -65,8 +65,18 @@ def traced(folder: Path | None, function: Callable[..., T], like: T, *arguments:
 
 def ahead(function: Callable[..., Any], like: Any, *arguments: Any) -> Callable[..., Any]:
     """Return a kernel compiled for arguments of these shapes and types; see `traced`, which keeps it."""
-    known = jax.jit(traced(kept_in(), function, like, *arguments))
-    compiled: Callable[..., Any] = known.lower(*arguments).compile()
+    return lean(jax.jit(traced(kept_in(), function, like, *arguments)).lower(*arguments))
+
+
+def lean(lowered: jax.stages.Lowered) -> Callable[..., Any]:
+    """Compile with XLA's older generator of loops, where this XLA still has it.
+
+    It takes half of the memory and of the time, for a step that is a twentieth slower (docs/design.md).
+    """
+    try:
+        compiled: Callable[..., Any] = lowered.compile({"xla_cpu_use_fusion_emitters": False})
+    except jax.errors.JaxRuntimeError:
+        return lowered.compile()
     return compiled
 
 
