@@ -71,6 +71,7 @@ def simulated(plan: Plan, law: str, links: tuple[tuple[int, int], ...]) -> Row:
         warm_up=0.0,
         hop=0.005,
         latency=0.005,
+        change=0.08,
     )
     params = None
     if law.startswith("shivya"):

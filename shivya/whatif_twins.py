@@ -28,8 +28,10 @@ SETTLING = 1.0
 """Seconds in which twins go on as the mesh is; then nodes fail, and jobs are measured from there on."""
 STEP = 0.005
 """Time step of the twins, and so the shortest hop, seconds."""
-TELEMETRY = 0.05
-"""Age of a load when its heartbeat leaves: daemons take it at a tick, and ticks and heartbeats alternate."""
+CHANGE = 0.08
+"""By how much the wait of a daemon moves before it sends a heartbeat at once, seconds."""
+SILENCE = 0.3
+"""Longest time between two heartbeats of a daemon whose waits do not move, seconds."""
 DRAIN = 600.0
 LONGEST = 600.0
 """Most seconds that twins are rolled forward."""
@@ -103,6 +105,9 @@ def scenario(question: Question) -> Scenario:
 
     mesh, shape = question.mesh, bursts(question.mesh)
     law = mesh.law
+    stale_after = law.get("stale_after", 1.0)
+    beat = max(2 * round(law.get("tick_interval", 0.1) / (2 * STEP)), 4) * STEP
+    silence = min(SILENCE, stale_after / 3)
     return Scenario(
         nodes=len(mesh.nodes),
         edges=mesh.links,
@@ -123,9 +128,10 @@ def scenario(question: Question) -> Scenario:
         failure=Failure((), SETTLING),
         hop=_in_steps((mesh.rtt or 0.0) / 2),
         latency=_in_steps((mesh.rtt or 0.0) / 2),
-        extra_age=TELEMETRY,
-        heartbeat=_in_steps(law.get("tick_interval", 0.1)),
-        ttl=law.get("stale_after", 1.0),
+        heartbeat=beat,
+        change=CHANGE if silence >= beat / 2 else None,
+        silence=silence,
+        ttl=stale_after,
         step=STEP,
         drain=DRAIN,
     )
