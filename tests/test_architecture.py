@@ -90,6 +90,14 @@ def test_cheap_imports_stay_cheap(names: tuple[str, ...]) -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_a_daemon_that_is_not_told_to_imports_no_law_and_no_ledger_of_credits() -> None:
+    """Its socket is to be up before JAX, and before what only those who pay for leases have."""
+    rare = ("jax", "numpy", "sqlite3", "shivya_daemon.purse.treasury", "shivya_daemon.mind.law")
+    code = f"import sys, shivya_daemon.daemon; print([m for m in {rare!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
 def test_no_private_addresses_in_the_tree() -> None:
     """No path of a developer's machine and no address of a package index in any committed text."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)

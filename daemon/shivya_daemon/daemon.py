@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from statistics import median
@@ -28,7 +28,7 @@ from shivya_daemon.chronicle import chronicle, summary
 from shivya_daemon.control import ControlServer
 from shivya_daemon.core.events import Event
 from shivya_daemon.core.identity import Identity
-from shivya_daemon.core.node import Address
+from shivya_daemon.core.node import Address, Node
 from shivya_daemon.desk import NodeDesk
 from shivya_daemon.detach import Background
 from shivya_daemon.guard.sentry import Sentry
@@ -39,7 +39,6 @@ from shivya_daemon.ledgers.audit.files import FILE_NAME
 from shivya_daemon.notify import Manager
 from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.paths import LEDGER_FOLDER
-from shivya_daemon.purse.treasury import Treasury
 from shivya_daemon.services import ServiceBook, ServiceView
 from shivya_daemon.settings import DaemonSettings, SettingsError, socket_path, state_directory
 from shivya_daemon.spirits.catalogue import FOLDER as SPIRITS
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from shivya_daemon.mind.law import Law
     from shivya_daemon.mind.learn import Learner
     from shivya_daemon.mind.programs import Programs
+    from shivya_daemon.purse.treasury import Treasury
 
 _log = logging.getLogger(__name__)
 _SUMMARY_INTERVAL = 60.0
@@ -114,7 +114,7 @@ class Daemon:
         wake, clock = self._driver.wake, time.monotonic
         self._operations.leases.acted = wake
         histories = Histories(self._node, self._journal, path, clock, wake)
-        self._treasury = Treasury.begin(settings.credits, identity, self._node, clock, wake)
+        self._treasury = _treasury(settings, identity, self._node, wake) if settings.credits.on else None
         self._operations.treasury = self._desk.treasury = self._treasury
         self._beside = (histories,) if self._treasury is None else (histories, self._treasury)
         self._desk.journal = self._journal
@@ -349,6 +349,12 @@ class Daemon:
         from shivya_daemon.terminal import show
 
         await show(lambda: self._desk.snapshot(time.monotonic()), self._stop.set)
+
+
+def _treasury(settings: DaemonSettings, identity: Identity, node: Node, wake: Callable[[], None]) -> Treasury:
+    from shivya_daemon.purse.treasury import Treasury  # a tenth of what is imported, for the few that use it
+
+    return Treasury(settings.credits, identity, node, time.monotonic, wake)
 
 
 def _make_law(settings: DaemonSettings, own: bytes) -> tuple[Law, Learner, Engine]:

@@ -44,18 +44,6 @@ class Treasury:
         self._payments = Payments(node, self.purse, clock, acted)
         self._epochs = Epochs(node, self.purse, clock, _wall, settings.epoch_limit)
 
-    @classmethod
-    def begin(
-        cls,
-        settings: CreditSettings,
-        identity: Identity,
-        node: Node,
-        clock: Callable[[], float],
-        acted: Callable[[], None],
-    ) -> Treasury | None:
-        """Return what there is to do about credits; None where no ledger is named."""
-        return cls(settings, identity, node, clock, acted) if settings.on else None
-
     async def run(self) -> None:
         """Do what is asked for, until cancelled."""
         await self.purse.run()
