@@ -26,6 +26,7 @@ from shivya.demo.fleet import Fleet
 from shivya.demo.plan import Plan, make_plan
 from shivya.demo.report import Display, quantile
 from shivya.experiments import run as simulate
+from shivya.whatif_twins import CHANGE
 
 from shivya_kernels.fleet import LAWS as SIMULATED
 from shivya_kernels.fleet import Scenario
@@ -71,7 +72,7 @@ def simulated(plan: Plan, law: str, links: tuple[tuple[int, int], ...]) -> Row:
         warm_up=0.0,
         hop=0.005,
         latency=0.005,
-        change=0.08,
+        change=CHANGE,
     )
     params = None
     if law.startswith("shivya"):

@@ -94,8 +94,8 @@ def test_what_killed_the_other_process_does_not_kill_this_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where memory is short it would be killed for the same, and jobs would have nobody to share them."""
-    suicide = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
-    monkeypatch.setattr(apart, "_command", lambda part: suicide)
+    killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    monkeypatch.setattr(apart, "_command", lambda part: killed)
     for _ in range(2):
         with pytest.raises(CompilerKilled, match="for want of memory"):
             compiled_apart("law", tmp_path)

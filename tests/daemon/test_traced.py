@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shivya_daemon.mind import traced as module
-from shivya_daemon.mind.traced import blank, traced
+from shivya_daemon.mind.traced import blank, lean, traced
 
 
 class Sums(NamedTuple):
@@ -120,3 +120,27 @@ def test_the_structure_of_records_is_known_from_their_annotations() -> None:
     info = blank(Info)
     assert isinstance(info.placement, Placement)
     assert len(jax.tree.leaves(info)) == len(Info.__dataclass_fields__) - 1 + len(Placement._fields)
+
+
+def options_of_lean(monkeypatch: pytest.MonkeyPatch, refuse: bool) -> list[Any]:
+    """The options of each compilation that `lean` asks for; an XLA may refuse those that it does not know."""
+    asked: list[Any] = []
+    lowered = jax.jit(lambda x: 2 * x).lower(1.0)
+    compile_ = lowered.compile
+
+    def compile_with(options: dict[str, Any] | None = None) -> Any:
+        asked.append(options)
+        return compile_({"xla_has_no_such_option": False} if refuse and options else options)
+
+    monkeypatch.setattr(lowered, "compile", compile_with)
+    assert lean(lowered)(3.0) == 6.0
+    return asked
+
+
+def test_this_xla_has_the_generator_that_takes_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a first start would outgrow its container again, and nothing but its memory would tell."""
+    assert options_of_lean(monkeypatch, refuse=False) == [{"xla_cpu_use_fusion_emitters": False}]
+
+
+def test_an_xla_without_it_compiles_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options_of_lean(monkeypatch, refuse=True)[1:] == [None]

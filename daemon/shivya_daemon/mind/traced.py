@@ -71,7 +71,8 @@ def ahead(function: Callable[..., Any], like: Any, *arguments: Any) -> Callable[
 def lean(lowered: jax.stages.Lowered) -> Callable[..., Any]:
     """Compile with XLA's older generator of loops, where this XLA still has it.
 
-    It takes half of the memory and of the time, for a step that is a twentieth slower (docs/design.md).
+    It takes half of the memory and of the time, for a step that is a twentieth slower (docs/design.md). What
+    else is wrong is raised by the second try.
     """
     try:
         compiled: Callable[..., Any] = lowered.compile({"xla_cpu_use_fusion_emitters": False})
