@@ -5,8 +5,8 @@ from __future__ import annotations
 # As RULES of arrows.py.
 DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon": (set(), set()),
-    "shivya_daemon.core": ({"shivya_daemon.core"}, {"cryptography"}),
-    "shivya_daemon.core.secure.handshake": ({"shivya_daemon.core"}, {"cryptography", "noise"}),
+    "shivya_daemon.core": ({"shivya_daemon.core"}, {"cryptography", "msgspec"}),
+    "shivya_daemon.core.secure.handshake": ({"shivya_daemon.core"}, {"cryptography", "msgspec", "noise"}),
     "shivya_daemon.net": ({"shivya_daemon.net", "shivya_daemon.core"}, {"anyio"}),
     "shivya_daemon.mind": (
         {"shivya_daemon.mind", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.settings"}
@@ -223,7 +223,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.status": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict"}
         | {"shivya_daemon.services", "shivya_daemon.snapshot"},
-        set(),
+        {"msgspec"},
     ),
     "shivya_daemon.recent": ({"shivya_daemon.rates", "shivya_daemon.world"}, set()),
     "shivya_daemon.known": (
@@ -242,7 +242,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.startup": (
         {"shivya_daemon.core", "shivya_daemon.net", "shivya_daemon.settings", "shivya_daemon.mind.record"}
         | {"shivya_daemon.telemetry"},
-        set(),
+        {"msgspec"},
     ),
     "shivya_daemon.daemon": ({"shivya_daemon"}, {"anyio"}),
     "shivya_daemon.app": ({"shivya_daemon"}, {"anyio"}),

@@ -84,7 +84,7 @@ def test_files_hold_one_idea(module: str, path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("shivya",), ("shivya.client", "shivya.transfer"), ("shivya.cli",)])
 def test_cheap_imports_stay_cheap(names: tuple[str, ...]) -> None:
-    heavy = ("jax", "numpy", "anyio", "rich", "cryptography", "psutil")
+    heavy = ("jax", "numpy", "anyio", "rich", "cryptography", "msgspec", "psutil")
     code = f"import sys, {', '.join(names)}; print([m for m in {heavy!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

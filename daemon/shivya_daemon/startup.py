@@ -7,7 +7,8 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from shivya_daemon.core.errors import EncodeError
 from shivya_daemon.core.events import Event

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
+from msgspec import structs
+
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.gossip.capabilities import Capabilities
 from shivya_daemon.core.gossip.resources import Resource
@@ -50,8 +52,8 @@ def capability_row(capabilities: Capabilities) -> dict[str, object]:
     """Return what is there of a set of capabilities, in the words of the settings."""
     compute, storage = capabilities.compute, capabilities.storage
     row: dict[str, object] = {
-        "compute": None if compute is None else asdict(compute),
-        "storage": None if storage is None else asdict(storage),
+        "compute": None if compute is None else structs.asdict(compute),
+        "storage": None if storage is None else structs.asdict(storage),
         "gateway": list(capabilities.gateway) or None,
         "witness": capabilities.witness,
         "tags": list(capabilities.tags) or None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.gossip import announcement, frames, resources, topology

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from shivya_daemon.core import frames, heartbeat
 from shivya_daemon.core.beacon import Beacon, decode_beacon, encode_beacon

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from shivya_daemon.core.heartbeat import Descriptor, NeighbourLoad, ServiceLoad, service_tag
 from shivya_daemon.core.node import PeerView

@@ -8,9 +8,10 @@ on the open wire, which proves nobody's identity.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 HALF_LIFE = 60.0
 """Seconds after which an anomaly counts half."""
@@ -66,8 +67,7 @@ _OF_OTHER_VERSIONS = frozenset({"unknown_type", "bad_version", "bad_flag"})
 """Noise from a stranger, but from a peer what a later version may say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """The anomalies of one peer, or of the node, as of now."""
 
     count: float = 0.0

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import check, up_to
@@ -31,8 +32,7 @@ _RATE = struct.Struct(">4sf")
 _TWO_PI_F32: float = struct.unpack(">f", struct.pack(">f", math.tau))[0]  # 2 pi, as rounding may send it
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """The oscillator of the sender: phase (rad, 0 to 2 pi), natural frequency (rad/s), and their number."""
 
     theta: float
@@ -41,8 +41,7 @@ class Phase:
     """One more with each beacon of the same incarnation, modulo 2^32."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beacon:
+class Beacon(Struct, frozen=True):
     """What the extension of one heartbeat says; every field may be missing."""
 
     phase: Phase | None = None

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from shivya_daemon.core.beacon import Phase
 
 
@@ -34,8 +36,7 @@ class ChorusSettings:
     """Peers whose last phase and number are remembered; the one silent for longest is forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class LivePhase:
+class LivePhase(Struct, frozen=True):
     """Where a peer's oscillator is by now."""
 
     node: bytes
@@ -43,8 +44,7 @@ class LivePhase:
     omega: float
 
 
-@dataclass(slots=True)
-class _Told:
+class _Told(Struct):
     incarnation: int
     phase: Phase
     heard: float

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.settings import Address, NodeSettings
 
 _FOR_EVER = float("inf")
 
 
-@dataclass(slots=True)
-class _Contact:
+class _Contact(Struct):
     until: float
     next_at: float
     pause: float

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(Struct):
     """Datagrams and bytes each way, and every drop under the word that names its reason."""
 
     datagrams_received: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shivya_daemon.core.frames import GradientDiff, ThermodynamicPush
 from shivya_daemon.core.leases.events import (
@@ -50,48 +50,42 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class PeerJoined:
+class PeerJoined(Struct, frozen=True):
     """A node is a member: it proved itself, or gossip says that it lives; `incarnation` if it is known."""
 
     id: bytes
     incarnation: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLeft:
+class PeerLeft(Struct, frozen=True):
     """A node is no member any more: `reason` is "silent", "left" or why the wire gave it up."""
 
     id: bytes
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerRestarted:
+class PeerRestarted(Struct, frozen=True):
     """A peer known from an earlier life sent the first heartbeat of a new one: its counters start again."""
 
     id: bytes
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatReceived:
+class HeartbeatReceived(Struct, frozen=True):
     """A heartbeat brought news of the services with these tags."""
 
     id: bytes
     tags: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ObservationReceived:
+class ObservationReceived(Struct, frozen=True):
     """A peer pushed a thermodynamic or gradient frame: an observation, never a belief."""
 
     id: bytes
     payload: ThermodynamicPush | GradientDiff
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerHeadTold:
+class LedgerHeadTold(Struct, frozen=True):
     """A node published how far its audit ledger goes; `checkpoint` is as it came, its signature unchecked."""
 
     id: bytes
@@ -99,16 +93,14 @@ class LedgerHeadTold:
     checkpoint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryWanted:
+class HistoryWanted(Struct, frozen=True):
     """A node asks this one to show that its audit ledger continues its first `old` entries."""
 
     id: bytes
     old: int
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryShown:
+class HistoryShown(Struct, frozen=True):
     """A node shows that its ledger continues its first `old` entries; checkpoint and path are unchecked."""
 
     id: bytes
@@ -118,16 +110,14 @@ class HistoryShown:
     path: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SpiritTold:
+class SpiritTold(Struct, frozen=True):
     """A node published what it knows of the spirit on the mesh; `value` is as it came, empty when it went."""
 
     id: bytes
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class IncarnationAdopted:
+class IncarnationAdopted(Struct, frozen=True):
     """A peer remembers a later life of this node than its own clock gave; this one goes beyond it."""
 
     incarnation: int

@@ -12,10 +12,11 @@ import ipaddress
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from shivya_daemon.core import heartbeat
 from shivya_daemon.core.errors import DecodeError, EncodeError
@@ -73,8 +74,7 @@ _LENGTH = struct.Struct(">H")
 _HAS_AND_LENGTH = struct.Struct(">BH")
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """Where a node can be reached: id (20 bytes), textual IP address, UDP port."""
 
     id: bytes
@@ -82,30 +82,26 @@ class Peer:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Struct, frozen=True):
     """0x01: asks for a PONG; `timestamp` is 64 opaque bits, an unguessable nonce in what this node sends."""
 
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Struct, frozen=True):
     """0x02: answers a PING with its `timestamp`."""
 
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True)
-class ThermodynamicPush:
+class ThermodynamicPush(Struct, frozen=True):
     """0x03: the sender's collective free energy (nats) and pressure (its number of active cells)."""
 
     free_energy: float
     pressure: float
 
 
-@dataclass(frozen=True, slots=True)
-class GradientDiff:
+class GradientDiff(Struct, frozen=True):
     """0x04: a flow along an edge to `target` and the coefficient it was computed with."""
 
     target: bytes
@@ -113,37 +109,32 @@ class GradientDiff:
     flow: float
 
 
-@dataclass(frozen=True, slots=True)
-class FindNode:
+class FindNode(Struct, frozen=True):
     """0x05: asks for the peers closest to `target`."""
 
     target: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FoundNodes:
+class FoundNodes(Struct, frozen=True):
     """0x06: answers FIND_NODE with at most 8 peers."""
 
     peers: tuple[Peer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Struct, frozen=True):
     """0x07: a key (20 bytes) and a value of at most 256 bytes."""
 
     key: bytes
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FindValue:
+class FindValue(Struct, frozen=True):
     """0x08: asks for the value of `key`."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FoundValue:
+class FoundValue(Struct, frozen=True):
     """0x09: answers FIND_VALUE: the value, or None and closer peers (b"" is a value, None is not)."""
 
     key: bytes
@@ -151,15 +142,13 @@ class FoundValue:
     peers: tuple[Peer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Struct, frozen=True):
     """0x15: the sender's life of this incarnation ends now."""
 
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Layered:
+class Layered(Struct, frozen=True):
     """GOSSIP, ANNOUNCE, LINK, SIGNAL, TOKEN, LEASE or HISTORY (`LAYERED`): each for its layer."""
 
     code: int
@@ -185,8 +174,7 @@ Payload = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One datagram: the 20-byte id its sender claims, and what it says."""
 
     sender: bytes

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shivya_daemon.core.beacon import RATE_BYTES
 from shivya_daemon.core.errors import DecodeError, EncodeError
@@ -84,8 +86,7 @@ _SUMMARY = struct.Struct(">fH")
 _LENGTH = struct.Struct(">H")
 
 
-@dataclass(frozen=True, slots=True)
-class Echo:
+class Echo(Struct, frozen=True):
     """The receiver's last heartbeat as the sender saw it: a round-trip time without a shared clock."""
 
     incarnation: int
@@ -94,8 +95,7 @@ class Echo:
     """Microseconds between hearing it and sending this; `MAX_HOLD_US` means too long ago to measure with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(Struct, frozen=True):
     """One HEARTBEAT; see the module for what is per receiver and what is shared."""
 
     incarnation: int

@@ -7,8 +7,9 @@ the host's; here is how they travel.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 
@@ -22,15 +23,13 @@ _HEAD = struct.Struct(">BQ")
 _WANT, _SHOWN = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(Struct, frozen=True):
     """Asks for the proof that the ledger continues its first `old` entries."""
 
     old: int
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """Answers it."""
 
     old: int

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shivya_daemon.core.links.agreement import Agreement
 from shivya_daemon.core.members import Member
 from shivya_daemon.core.settings import Address
 
 
-@dataclass(frozen=True)
-class LinkView:
+class LinkView(Struct, frozen=True):
     """A frozen picture of one agreement."""
 
     id: bytes

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import (
@@ -35,8 +36,7 @@ _SERVICE = struct.Struct(">4sIH7fBB")
 _NEIGHBOUR = struct.Struct(">20sIHfHIff")
 
 
-@dataclass(frozen=True, slots=True)
-class NeighbourLoad:
+class NeighbourLoad(Struct, frozen=True):
     """A neighbour's load of one service, second hand, and the traffic shared with it."""
 
     node: bytes
@@ -54,8 +54,7 @@ class NeighbourLoad:
     one end of a link knows its net traffic."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceLoad:
+class ServiceLoad(Struct, frozen=True):
     """The sender's own load of one service and its potential for placement."""
 
     tag: bytes
@@ -80,8 +79,7 @@ class ServiceLoad:
     record: it travels in the extension of the heartbeat (`beacon`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(Struct, frozen=True):
     """A service by name, and the address where its application takes jobs (may be empty)."""
 
     name: str

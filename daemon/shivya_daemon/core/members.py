@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from shivya_daemon.core.frames import ThermodynamicPush
 from shivya_daemon.core.heartbeat import (
@@ -23,8 +25,7 @@ from shivya_daemon.core.settings import Address
 _REMEMBERED = 1024  # incarnations of peers that are gone
 
 
-@dataclass(frozen=True)
-class PeerView:
+class PeerView(Struct, frozen=True):
     """One live peer as its node sees it at one moment."""
 
     id: bytes
@@ -53,8 +54,7 @@ class PeerView:
     """What the link to it can carry, 0 to 1; None where there is no link."""
 
 
-@dataclass(slots=True)
-class Member:
+class Member(Struct):
     """One live peer: its verified address and what it last said."""
 
     id: bytes

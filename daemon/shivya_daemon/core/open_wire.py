@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError
 from shivya_daemon.core.frames import MAGIC, FindNode, FindValue, Frame, Leave, Ping, Pong, decode
@@ -23,8 +24,7 @@ _STRANGERS = 512  # addresses whose rate is remembered
 _STRANGER_PINGS = 2  # PINGs sent to one, so that with the PONG it never gets more than three times its bytes
 
 
-@dataclass(slots=True)
-class _Proved:
+class _Proved(Struct):
     address: Address
     last_seen: float
     bucket: TokenBucket

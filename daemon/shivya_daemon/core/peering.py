@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.contacts import Contacts
 from shivya_daemon.core.members import Member, Members
@@ -13,8 +14,7 @@ from shivya_daemon.core.settings import Address, NodeSettings
 from shivya_daemon.core.wire import Wire
 
 
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Whereabouts(Struct, frozen=True):
     """Where a node may be reached, and the session key to reach it with; None if that is not known."""
 
     node: bytes

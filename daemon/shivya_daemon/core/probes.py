@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.settings import Address
 
@@ -16,8 +17,7 @@ _NONCE_LIFETIME = 2.0  # seconds; a later PONG is unsolicited
 _NONCES_PER_ADDRESS = 8
 
 
-@dataclass(slots=True)
-class _Probe:
+class _Probe(Struct):
     remaining: int
     next_at: float
     nonces: OrderedDict[int, float]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from shivya_daemon.core.beacon import Beacon, encode_beacon
 from shivya_daemon.core.errors import EncodeError
@@ -27,8 +29,7 @@ _REMEMBERED_SENDS = 256  # sequence numbers whose time of sending is kept
 _MAX_MEASURED_HOLD = 1.0  # seconds; a longer hold would mix the drift of two clocks into the round-trip time
 
 
-@dataclass(frozen=True)
-class LocalLoad:
+class LocalLoad(Struct, frozen=True):
     """What this node says of itself in every heartbeat until the next `publish`."""
 
     free_energy: float = 0.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError
 from shivya_daemon.core.frames import Frame, Ping, Pong, decode, encode
@@ -16,8 +17,7 @@ from shivya_daemon.core.settings import Address, NodeSettings
 from shivya_daemon.core.wire import Alive, Down, Inbound, Rejected, Unreached, Up, WireEvent
 
 
-@dataclass(slots=True)
-class _Probe:
+class _Probe(Struct):
     nonce: int
     sent_at: float
 

@@ -6,15 +6,15 @@ trusted networks and the reference implementation. PING and PONG stay below this
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from shivya_daemon.core.frames import Payload
 from shivya_daemon.core.settings import Address
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(Struct, frozen=True):
     """One frame that arrived."""
 
     sender: bytes
@@ -29,16 +29,14 @@ class Inbound:
     """Whether the sender has proved to receive at `address`, by a round trip."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """One frame that a node sent under its own keys, and why it is dropped."""
 
     sender: bytes
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(Struct, frozen=True):
     """A node proved itself at an address, and frames reach it from now on."""
 
     node: bytes
@@ -48,8 +46,7 @@ class Up:
     """None on the open wire: the first heartbeat will tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
+class Alive(Struct, frozen=True):
     """A node that is up answered a probe, perhaps at another address than before."""
 
     node: bytes
@@ -57,16 +54,14 @@ class Alive:
     rtt: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Down:
+class Down(Struct, frozen=True):
     """A node that was up is no longer reached: `reason` is "replaced", "closed" or "expired"."""
 
     node: bytes
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unreached:
+class Unreached(Struct, frozen=True):
     """Nobody, or not the node that was meant, answered at an address."""
 
     address: Address

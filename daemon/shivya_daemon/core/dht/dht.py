@@ -11,7 +11,8 @@ Sources: Maymounkov and Mazieres, "Kademlia" (2002); BEP 5 for the write tokens;
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.dht.answers import Answers
 from shivya_daemon.core.dht.checks import Checks
@@ -32,8 +33,7 @@ from shivya_daemon.core.settings import Address
 __all__ = ["Dht", "DhtSettings", "Message", "Operation", "Question", "Reply"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What to send back to whom a message came from, under the request id it came with."""
 
     payload: Message

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
+
+from msgspec import Struct
 
 from shivya_daemon.core.dht.pace import Pace
 from shivya_daemon.core.dht.requests import Kind, Message, Owner, Request, Requests
@@ -20,8 +21,7 @@ from shivya_daemon.core.frames import Peer, Ping
 _BUSY_PAUSE = 0.02  # seconds until a question that found no room is tried again
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What a node is to send: `payload` to `peer`, in the session under the id `request`.
 
     With the payload None there is nothing to send yet: a session with that very peer is wanted, and the

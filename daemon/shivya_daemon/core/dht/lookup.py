@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.dht.exchanges import Exchanges
 from shivya_daemon.core.dht.requests import Kind, Message, Request
@@ -23,8 +24,7 @@ from shivya_daemon.core.frames import FindNode, FindValue, FoundNodes, FoundValu
 _CANDIDATES_PER_WIDTH = 4
 
 
-@dataclass(slots=True, eq=False)
-class _Candidate:
+class _Candidate(Struct, eq=False):
     peer: Peer
     request: Request | None = None
     answered: bool = False

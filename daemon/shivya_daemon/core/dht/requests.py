@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 from shivya_daemon.core.dht.token_frames import TokenFrame
 from shivya_daemon.core.frames import Payload, Peer
@@ -46,8 +47,7 @@ class Owner(Protocol):
         """Do what can be done next."""
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(Struct, eq=False):
     """One question to one peer, with all its transmissions."""
 
     peer: Peer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.dht.settings import DhtSettings
 from shivya_daemon.core.dht.table import distance
@@ -12,8 +13,7 @@ from shivya_daemon.core.dht.token_frames import Outcome
 from shivya_daemon.core.dht.values import KEY_BYTES, Record, proved
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """One record in the store."""
 
     record: Record

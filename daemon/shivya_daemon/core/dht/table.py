@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.dht.subnets import SubnetCount
 from shivya_daemon.core.frames import Peer
@@ -21,8 +22,7 @@ def bucket_index(own: bytes, other: bytes) -> int:
     return distance(own, other).bit_length() - 1
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     peer: Peer
     number: int
     """The id as an integer."""

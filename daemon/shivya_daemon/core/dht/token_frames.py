@@ -7,8 +7,9 @@ became of its value. `age` lets replicas pass a value on without prolonging its 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 
@@ -33,30 +34,26 @@ class Outcome(IntEnum):
     """A higher sequence is held, or the value is past its life."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenRequest(Struct, frozen=True):
     """Asks for a token to put the value of `key` with."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TokenGrant:
+class TokenGrant(Struct, frozen=True):
     """Answers a TokenRequest."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class TokenStored:
+class TokenStored(Struct, frozen=True):
     """Answers a TokenPut."""
 
     key: bytes
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPut:
+class TokenPut(Struct, frozen=True):
     """A value of at most 256 bytes to keep, and how many seconds ago its publisher last stored it."""
 
     token: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from hashlib import sha256
+
+from msgspec import Struct
 
 from shivya_daemon.core.identity import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Identity, verify
 
@@ -17,8 +18,7 @@ _VALUE_LABEL = b"shivya/1 value"
 _KEY_LABEL = b"shivya/1 key"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A value under its key, as it travels; `sequence` is None for a content-addressed one."""
 
     key: bytes

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections import OrderedDict
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import NAME_CHARACTERS, decode_count, decode_text, encode_text, unpack
@@ -38,8 +39,7 @@ _IPV4 = struct.Struct(">B4sH")
 _IPV6 = struct.Struct(">B16sH")
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """What a node wants to be known by."""
 
     name: str = ""
@@ -49,8 +49,7 @@ class Profile:
     seeks: Capabilities = field(default_factory=Capabilities)
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(Struct, frozen=True):
     """One announcement as it is on the wire, checked or not."""
 
     public_key: bytes

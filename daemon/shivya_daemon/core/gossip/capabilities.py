@@ -7,7 +7,8 @@ they came, so that what was signed can be signed for again.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import NAME_CHARACTERS, decode_count, decode_text, encode_text
@@ -22,24 +23,21 @@ _PAIR = struct.Struct(">IQ")
 _U64 = struct.Struct(">Q")
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
+class Compute(Struct, frozen=True):
     """Processor cores and memory (MiB)."""
 
     cores: int
     memory_mb: int
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(Struct, frozen=True):
     """Capacity (MiB) and operations per second."""
 
     capacity_mb: int
     iops: int
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """A set of capabilities, offered or sought; everything absent by default."""
 
     compute: Compute | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from heapq import heappop, heappush
+
+from msgspec import Struct
 
 from shivya_daemon.core.gossip.settings import GossipSettings
 from shivya_daemon.core.settings import Address
@@ -13,8 +14,7 @@ _BACKOFF = 1.5
 _BURST = 8.0  # addresses at once
 
 
-@dataclass(slots=True)
-class _Contact:
+class _Contact(Struct):
     addresses: tuple[Address, ...]
     since: float
     pause: float

@@ -8,8 +8,9 @@ where a fleet grows, digests reach a node more rarely, and its own past says les
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from heapq import heappop, heappush
+
+from msgspec import Struct
 
 from shivya_daemon.core.gossip.settings import GossipSettings
 
@@ -18,8 +19,7 @@ _NEWS_BYTES = 24  # at least, that a node must send and receive for each counter
 _OUTAGE = 4.0  # times the pace, from which an interval is an outage in a fleet too large for `max_interval`
 
 
-@dataclass(slots=True)
-class _Arrivals:
+class _Arrivals(Struct):
     at: float
     """Last sign of life."""
     counted_at: float

@@ -2,55 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Struct, frozen=True):
     """A node was heard of for the first time, or for the first time since it was forgotten."""
 
     node: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
+class Died(Struct, frozen=True):
     """The counter of a node stood still for too long."""
 
     node: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(Struct, frozen=True):
     """A dead node turned out to live, in the same life."""
 
     node: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Restarted:
+class Restarted(Struct, frozen=True):
     """A node, live or dead before, began another life: everything it published before is void."""
 
     node: bytes
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """A node said that it leaves."""
 
     node: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """A node published new values under these keys; also follows `Joined` and `Restarted`."""
 
     node: bytes
     keys: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class IncarnationAdopted:
+class IncarnationAdopted(Struct, frozen=True):
     """Somebody knew more of this node than it ever said, so it began another life, the one named here."""
 
     incarnation: int

@@ -9,9 +9,10 @@ are one byte each; the whole message keeps to 1100 bytes, so that nothing is eve
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import unpack
@@ -53,8 +54,7 @@ class Kind(IntEnum):
     DELTA = 3
 
 
-@dataclass(frozen=True, slots=True)
-class NodeDelta:
+class NodeDelta(Struct, frozen=True):
     """Values of one life of one node: those of `items`, which complete what is known from `base` on."""
 
     node: bytes
@@ -67,8 +67,7 @@ class NodeDelta:
     items: tuple[Item, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """One GOSSIP message."""
 
     kind: Kind

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 
@@ -36,16 +37,14 @@ class Resource(IntEnum):
     """Atomic units of credit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Struct, frozen=True):
     """What a node has: by `Resource`, the free share (0 saturated, 1 idle) of which capacity."""
 
     free: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     capacity: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """One resource of one node as it is known here."""
 
     free: float
@@ -84,8 +83,7 @@ def decode_resources(value: bytes) -> Resources:
     return Resources((a / _ONE, b / _ONE, c / _ONE, d / _ONE), capacity)
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     stamp: tuple[int, int]
     resources: Resources
     received_at: float

@@ -5,8 +5,9 @@ Order is by (incarnation, version) alone, both numbers of the node's own: no clo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+
+from msgspec import Struct, field
 
 from shivya_daemon.core.errors import EncodeError
 from shivya_daemon.core.gossip.announcement import Announcement
@@ -49,8 +50,7 @@ class Status(Enum):
     LEFT = "left"
 
 
-@dataclass(slots=True)
-class NodeState:
+class NodeState(Struct):
     """One life of one node; read it, and leave writing to gossip."""
 
     id: bytes

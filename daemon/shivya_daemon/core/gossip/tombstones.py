@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.gossip.frames import fingerprint
 
@@ -12,8 +13,7 @@ FINAL = 0xFFFFFFFF
 _MAX_IGNORED = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Tombstone:
+class _Tombstone(Struct, frozen=True):
     node: bytes
     incarnation: int
     heartbeat: int

@@ -8,8 +8,9 @@ in time; committed, it ends with its term or when its holder has been silent for
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from shivya_daemon.core.leases.kinds import FREE_PART, Kind, Quota, billable, price
 
@@ -59,8 +60,7 @@ class Ending(IntEnum):
         return self.name.lower()
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(Struct):
     """One lease, as the node that lends sees it."""
 
     id: bytes

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from shivya_daemon.core.leases.book import Ending, Refusal
 from shivya_daemon.core.leases.events import (
@@ -55,8 +56,7 @@ class Stage(Enum):
     HELD = "held"
 
 
-@dataclass(slots=True)
-class Claim:
+class Claim(Struct):
     """What this node asked others for, or has of them."""
 
     ask: Ask
@@ -95,8 +95,7 @@ class Claim:
         return self.stage is Stage.HELD and now < min(self.sure_until, self.until)
 
 
-@dataclass(slots=True)
-class _Farewell:
+class _Farewell(Struct):
     sent: int
     next_at: float
     payment: bytes

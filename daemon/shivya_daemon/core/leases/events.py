@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shivya_daemon.core.leases.kinds import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseGranted:
+class LeaseGranted(Struct, frozen=True):
     """This node lends: `holder` said that it has what it asked for; its own id for what it keeps itself."""
 
     id: bytes
@@ -18,8 +17,7 @@ class LeaseGranted:
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseEnded:
+class LeaseEnded(Struct, frozen=True):
     """What this node lent is free again: `reason` is released, expired, silent or draining."""
 
     id: bytes
@@ -29,8 +27,7 @@ class LeaseEnded:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseObtained:
+class LeaseObtained(Struct, frozen=True):
     """This node holds a lease of another."""
 
     id: bytes
@@ -40,8 +37,7 @@ class LeaseObtained:
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseOver:
+class LeaseOver(Struct, frozen=True):
     """A lease of another has ended: `reason` is released, expired, silent, unknown or draining."""
 
     id: bytes
@@ -51,8 +47,7 @@ class LeaseOver:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRenewed:
+class LeaseRenewed(Struct, frozen=True):
     """The node that lends has agreed to another term of `seconds`."""
 
     id: bytes
@@ -62,8 +57,7 @@ class LeaseRenewed:
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseDenied:
+class LeaseDenied(Struct, frozen=True):
     """Nobody lends what this node asked for."""
 
     id: bytes
@@ -72,8 +66,7 @@ class LeaseDenied:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentDue:
+class PaymentDue(Struct, frozen=True):
     """This node is to reserve `amount` for a term of `seconds`; the host answers with `Leases.paid`."""
 
     id: bytes
@@ -85,8 +78,7 @@ class PaymentDue:
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentClaimed:
+class PaymentClaimed(Struct, frozen=True):
     """A holder says that `amount` is reserved for this node; the host answers with `Leases.verified`."""
 
     id: bytes
@@ -99,8 +91,7 @@ class PaymentClaimed:
     """From now for which it must be reserved."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettlementDue:
+class SettlementDue(Struct, frozen=True):
     """This node is to post `amount` of what a holder reserved, and to release the rest; 0: all of it."""
 
     id: bytes

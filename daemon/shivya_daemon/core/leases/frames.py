@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.leases.book import Ending, Refusal
@@ -41,8 +42,7 @@ class _Tag(IntEnum):
     ENDED = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """Asks for a lease."""
 
     id: bytes
@@ -51,8 +51,7 @@ class Ask:
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """Agrees: it is set aside for `hold` seconds, then kept as long as a KEEP comes every `ttl`."""
 
     id: bytes
@@ -64,16 +63,14 @@ class Grant:
     """Whether that must be paid for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Declines a lease."""
 
     id: bytes
     reason: Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """Says that the holder lives and holds the lease; a higher serial gives it `left` seconds from now."""
 
     id: bytes
@@ -89,8 +86,7 @@ class Keep:
     """The reservation of credits that pays for its term."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """Answers KEEP."""
 
     id: bytes
@@ -100,8 +96,7 @@ class Kept:
     price: int
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """Gives a lease back, or whatever became of a request for it."""
 
     id: bytes
@@ -109,8 +104,7 @@ class Release:
     """What was reserved last for it, to be voided if it is not what pays for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """Says that there is no such lease, or none any more; never answered."""
 
     id: bytes

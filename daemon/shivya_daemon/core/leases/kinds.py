@@ -8,10 +8,11 @@ what is limited only so that it is not overrun (operations, bandwidth, connectio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from shivya_daemon.core.gossip.resources import Resource
 
@@ -65,8 +66,7 @@ class Kind(IntEnum):
         return _SORTS[self].unit
 
 
-@dataclass(frozen=True, slots=True)
-class _Sort:
+class _Sort(Struct, frozen=True):
     most: int
     resource: Resource
     unit: float | None = None

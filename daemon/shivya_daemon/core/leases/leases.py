@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.counters import Counters
 from shivya_daemon.core.gossip.resources import Resource
@@ -38,8 +39,7 @@ class LeaseRefused(ValueError):
     """What cannot be asked for or done; the text says why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimView:
+class ClaimView(Struct, frozen=True):
     """One claim of this node at one moment."""
 
     id: bytes

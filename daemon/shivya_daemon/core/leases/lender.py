@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.leases.book import Ending, Lease, LeaseBook, Refusal
 from shivya_daemon.core.leases.events import (
@@ -38,8 +39,7 @@ from shivya_daemon.core.limits import KeyedLimit
 _NEVER = float("inf")
 
 
-@dataclass(slots=True)
-class _Check:
+class _Check(Struct):
     """A payment that the host looks for."""
 
     keep: Keep

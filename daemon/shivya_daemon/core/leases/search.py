@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.gossip.resources import DECAY, Reading
 from shivya_daemon.core.leases.kinds import Kind
@@ -12,8 +13,7 @@ from shivya_daemon.core.leases.settings import LeaseSettings
 _STEP = 1 / 0xFFFF  # of a share on the wire
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """What is known of one node."""
 
     node: bytes

@@ -9,8 +9,9 @@ settle: both ends probe as long as the link stands, and who holds no such agreem
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from shivya_daemon.core.links.breaker import Breaker
 from shivya_daemon.core.links.dispersion import Bandwidth, Dispersion
@@ -57,8 +58,7 @@ class Phase(Enum):
     """Over for this end, which still tells the other."""
 
 
-@dataclass(slots=True)
-class Stance:
+class Stance(Struct):
     """What a node says of itself in every LINK frame."""
 
     incarnation: int

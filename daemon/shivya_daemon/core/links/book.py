@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.links.agreement import Agreement, Phase, Stance
 from shivya_daemon.core.links.backoff import Backoff
@@ -16,8 +17,7 @@ from shivya_daemon.core.links.settings import LinksSettings
 _REDIAL = 2.0  # silent peers are left alone for so many times `dead_after`
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A live node that a link may lead to; its announcement is verified."""
 
     id: bytes

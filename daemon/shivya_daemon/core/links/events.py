@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(Struct, frozen=True):
     """Both ends agreed: the proposer heard the acceptor, and the acceptor the confirmation."""
 
     id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Unlinked:
+class Unlinked(Struct, frozen=True):
     """A link ended. `reason`: "pruned", "swapped", "draining", "unknown", "silent", "lapsed", "restarted",
     "lost" (the node said so) or "blocked"."""
 

@@ -8,9 +8,10 @@ A probe is padded with zeros to the size that a measurement of bandwidth needs.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import check, unpack, up_to
@@ -60,8 +61,7 @@ class Closing(IntEnum):
     """PRUNE from an end that could keep the link: refused unless the other, too, has more than it seeks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """What every LINK frame says."""
 
     agreement: int
@@ -75,40 +75,35 @@ class Head:
     """Whether the sender drew the receiver at random: then it does not part when asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Propose:
+class Propose(Struct, frozen=True):
     """Offers a link; `token` names this transmission."""
 
     head: Head
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(Struct, frozen=True):
     """Agrees, with the token of the proposal that it answers."""
 
     head: Head
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Declines a proposal, or a request to part."""
 
     head: Head
     reason: Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """Ends an agreement, or asks to."""
 
     head: Head
     reason: Closing
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """One of `count` probes sent back to back; the last asks for an echo. The first ever confirms a link."""
 
     head: Head
@@ -119,8 +114,7 @@ class Probe:
     """Zero bytes at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Echo:
+class Echo(Struct, frozen=True):
     """Answers a train of probes with the bandwidth that its spacing shows."""
 
     head: Head

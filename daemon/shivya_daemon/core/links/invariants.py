@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shivya_daemon.core.links.book import Book
 from shivya_daemon.core.links.graph import reachable
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Struct, frozen=True):
     """One invariant that does not hold.
 
     `rule`: "degree_below" or "degree_above"; "asymmetric" (the peer publishes its links, and this is not

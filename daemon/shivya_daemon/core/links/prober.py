@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.links.frames import HEAD_BYTES, Head, Probe
 from shivya_daemon.core.links.settings import LinksSettings
@@ -41,8 +42,7 @@ class Tokens:
         return None if sent is None else max(0.0, now - sent)
 
 
-@dataclass(slots=True)
-class Prober:
+class Prober(Struct):
     """Paces the checks of one agreement; `failed` says that the last one was not answered."""
 
     settings: LinksSettings

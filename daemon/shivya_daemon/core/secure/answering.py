@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.secure.credentials import Credentials, Introduction
 from shivya_daemon.core.secure.handshake import Handshake, HandshakeError, Pattern
@@ -15,8 +16,7 @@ from shivya_daemon.core.secure.settings import SecureSettings
 from shivya_daemon.core.settings import Address
 
 
-@dataclass(slots=True)
-class Waiting:
+class Waiting(Struct):
     """A handshake that was answered: of XX its last message is missing, then the first transport frame."""
 
     index: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError
 from shivya_daemon.core.identity import Identity, node_id, verify
@@ -17,8 +18,7 @@ INTRODUCTION_BYTES = _INTRODUCTION.size
 _MAX_PROVED = 1024  # signatures that need no second look
 
 
-@dataclass(frozen=True, slots=True)
-class Introduction:
+class Introduction(Struct, frozen=True):
     """The payload of a handshake message: an identity that vouches for the static key it arrived under."""
 
     public_key: bytes

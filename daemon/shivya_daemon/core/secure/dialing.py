@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.secure.cookie import Jar
 from shivya_daemon.core.secure.credentials import Credentials
@@ -25,8 +26,7 @@ from shivya_daemon.core.secure.stamps import Stamps, mac1_of
 from shivya_daemon.core.settings import Address
 
 
-@dataclass(slots=True)
-class Dial:
+class Dial(Struct):
     """A handshake that this node began; each try has an ephemeral key and an index of its own."""
 
     address: Address
@@ -47,8 +47,7 @@ class Dial:
     pattern: Pattern = Pattern.XX
 
 
-@dataclass(slots=True)
-class _Confirmation:
+class _Confirmation(Struct):
     """What is sent under a new session until its responder is heard."""
 
     session: Session

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from shivya_daemon.core.settings import Address
 
 
-@dataclass(frozen=True, slots=True)
-class Established:
+class Established(Struct, frozen=True):
     """A peer without a session, or in another life, has one: it receives at `address` and holds its keys."""
 
     node: bytes
@@ -25,8 +25,7 @@ class Established:
     """Round-trip time in seconds of the handshake; None where a lost datagram makes it ambiguous."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A `connect` came to nothing."""
 
     address: Address
@@ -35,8 +34,7 @@ class Failed:
     """`unanswered`, `wrong_identity`, `own_identity`, `not_allowed` or `bad_identity`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """A peer has no session any more."""
 
     node: bytes

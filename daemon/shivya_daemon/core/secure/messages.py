@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.secure import session
@@ -48,8 +49,7 @@ _SIZES: Mapping[int, tuple[int, ...]] = MappingProxyType(
 _BOTH, _ONE = struct.Struct(">BII"), struct.Struct(">BI")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A handshake datagram without its stamps.
 
     Indices are from 1 to 2^32 - 1, and 0 where the type has none: `sender` is the index at which its sender

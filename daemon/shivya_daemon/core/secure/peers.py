@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.secure.credentials import Introduction
 from shivya_daemon.core.secure.indices import Indices
@@ -12,8 +13,7 @@ from shivya_daemon.core.secure.settings import SecureSettings
 from shivya_daemon.core.settings import Address
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(Struct, frozen=True):
     """What a finished handshake says: a session, who is at its other end, and where."""
 
     session: Session
@@ -23,8 +23,7 @@ class Proven:
     rtt: float | None
 
 
-@dataclass(slots=True)
-class Peer:
+class Peer(Struct):
     """One peer: frames go out under `current`, and come in under `previous` too while that lasts."""
 
     node: bytes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shivya_daemon.core.signals.frame import Kind
 
 
-@dataclass(frozen=True, slots=True)
-class SignalReceived:
+class SignalReceived(Struct, frozen=True):
     """A signal arrived, once; of a quorum, the first contribution of another node to its subject."""
 
     kind: Kind
@@ -23,8 +22,7 @@ class SignalReceived:
     id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class QuorumReached:
+class QuorumReached(Struct, frozen=True):
     """Enough members of the roster of `type` contributed the same `payload` to the subject `id`."""
 
     type: str
@@ -33,8 +31,7 @@ class QuorumReached:
     contributors: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Undeliverable:
+class Undeliverable(Struct, frozen=True):
     """A directed signal of this node has nowhere to go."""
 
     id: bytes

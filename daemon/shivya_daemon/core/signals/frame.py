@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError, EncodeError
 from shivya_daemon.core.fields import (
@@ -45,35 +46,30 @@ _QUORUM = struct.Struct(f">H{ID_BYTES}s")
 _LENGTH = struct.Struct(">H")
 
 
-@dataclass(frozen=True, slots=True)
-class Flood:
+class Flood(Struct, frozen=True):
     """To every node within the TTL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gradient:
+class Gradient(Struct, frozen=True):
     """To every node where more of it than a threshold is left: `decay` (0 to 1) per link."""
 
     decay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Directed:
+class Directed(Struct, frozen=True):
     """To one node, by its id."""
 
     target: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Quorum:
+class Quorum(Struct, frozen=True):
     """The source's contribution to `subject` (16 bytes), which `threshold` members of a roster decide."""
 
     threshold: int
     subject: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ActionPotential:
+class ActionPotential(Struct, frozen=True):
     """To every node, ahead of everything else; its type then rests for `refractory` seconds or longer."""
 
     refractory: float = 0.0
@@ -82,8 +78,7 @@ class ActionPotential:
 Kind = Flood | Gradient | Directed | Quorum | ActionPotential
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """What a source signs."""
 
     kind: Kind
@@ -101,8 +96,7 @@ class Signal:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SignalFrame:
+class SignalFrame(Struct, frozen=True):
     """One SIGNAL as it travels: the signature is over the signal, `path` are the ids of its relays."""
 
     signal: Signal

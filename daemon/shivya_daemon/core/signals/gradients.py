@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.signals.frame import Gradient, Signal
 from shivya_daemon.core.signals.settings import SignalSettings
 
 
-@dataclass(frozen=True, slots=True)
-class GradientReading:
+class GradientReading(Struct, frozen=True):
     """One gradient as it is felt here: value, age and distance are kept apart."""
 
     node: bytes
@@ -23,8 +23,7 @@ class GradientReading:
     payload: bytes
 
 
-@dataclass(slots=True)
-class _Felt:
+class _Felt(Struct):
     signal: Signal
     hops: int
     at: float

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.signals.frame import Quorum, Signal
 from shivya_daemon.core.signals.settings import SignalSettings
@@ -16,16 +17,14 @@ from shivya_daemon.core.signals.settings import SignalSettings
 MAX_ROSTER = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Roster:
+class Roster(Struct, frozen=True):
     """Who may contribute to quorums of one type, and how many of them decide."""
 
     members: frozenset[bytes]
     threshold: int
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(Struct):
     at: float
     contributors: set[bytes]
 

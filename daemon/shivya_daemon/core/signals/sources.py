@@ -7,7 +7,8 @@ an old signal passes, and no source can make the node forget the numbers of anot
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.limits import TokenBucket
 from shivya_daemon.core.signals.settings import SignalSettings
@@ -16,8 +17,7 @@ WINDOW = 1024  # how far a signal may be overtaken by later ones of its source
 _MASK = (1 << WINDOW) - 1
 
 
-@dataclass(slots=True)
-class _Source:
+class _Source(Struct):
     incarnation: int
     top: int
     """Highest counter seen."""
