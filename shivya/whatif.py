@@ -1,22 +1,29 @@
-"""``shivya whatif``: twins of the live mesh rolled forward, as it is and with a change."""
+"""``shivya whatif``: twins of the live mesh rolled forward, as it is and with a change.
+
+What only this command needs is imported when it runs, as every other command imports this module.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
-from shivya import whatif_mesh
 from shivya.ask import ask
 from shivya.commands import socket_of
 from shivya.compiled import Apart, Interrupted, keep_what_is_compiled, leave
 from shivya.errors import CommandError, ExitCode
-from shivya.whatif_text import document, text
-from shivya.whatif_twins import JOBS_LIMIT, LONGEST, Question, outlooks
+
+if TYPE_CHECKING:
+    from shivya.whatif_twins import Question
 
 
 def whatif(options: Namespace) -> int:
     """Roll twins of the live mesh forward, as it is and with nodes failed or with more load."""
+    from shivya.whatif_text import document, text
+    from shivya.whatif_twins import outlooks
+
     question = _question(options)
     keep_what_is_compiled()
     try:
@@ -34,6 +41,9 @@ def whatif(options: Namespace) -> int:
 
 def _question(options: Namespace) -> Question:
     """Ask the daemon, and check all that can be wrong."""
+    from shivya import whatif_mesh
+    from shivya.whatif_twins import JOBS_LIMIT, LONGEST, Question
+
     if options.seconds > LONGEST:
         raise CommandError(ExitCode.USAGE, f"--seconds may be at most {LONGEST:g}, not {options.seconds:g}")
     answer = ask(socket_of(options), "KNOWN", service=options.service)
