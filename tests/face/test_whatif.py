@@ -224,7 +224,7 @@ def test_a_daemon_that_is_older_says_so(
 
 PROGRAM = """
 import json, os, signal, sys, threading
-from shivya import whatif
+from shivya import whatif, whatif_twins
 from shivya.cli import main
 document = json.loads(sys.stdin.read())
 whatif.ask = lambda *_, **__: document
@@ -237,7 +237,7 @@ STUCK = """
 def stuck(question):
     os.kill(os.getpid(), signal.SIGINT)
     threading.Event().wait()
-whatif.outlooks = stuck
+whatif_twins.outlooks = stuck
 """
 
 
