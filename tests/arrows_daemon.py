@@ -218,7 +218,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.table": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict"}
         | {"shivya_daemon.services", "shivya_daemon.settings"},
-        set(),
+        {"msgspec"},
     ),
     "shivya_daemon.status": (
         {"shivya_daemon.core", "shivya_daemon.world", "shivya_daemon.verdict"}
