@@ -6,7 +6,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +53,7 @@ def run(options: Namespace) -> int:
         "beats": [_row(beat) for beat in beats],
         "actions": dict(arbiter.actions),
         "weights": dict(zip("RBEO", arbiter.loop.weights, strict=True)),
-        "model": asdict(arbiter.threat),
+        "model": {name: getattr(arbiter.threat, name) for name in ("weight", "bias")},
         "stable": arbiter.loop.stable,
     }
     show_document(document, _beats_text if not options.json else None)

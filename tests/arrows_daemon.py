@@ -7,7 +7,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon": (set(), set()),
     "shivya_daemon.core": ({"shivya_daemon.core"}, {"cryptography", "msgspec"}),
     "shivya_daemon.core.secure.handshake": ({"shivya_daemon.core"}, {"cryptography", "msgspec", "noise"}),
-    "shivya_daemon.net": ({"shivya_daemon.net", "shivya_daemon.core"}, {"anyio"}),
+    "shivya_daemon.net": ({"shivya_daemon.net", "shivya_daemon.core"}, {"anyio", "msgspec"}),
     "shivya_daemon.mind": (
         {"shivya_daemon.mind", "shivya_daemon.world", "shivya_daemon.verdict", "shivya_daemon.settings"}
         | {"shivya_daemon.guard.arbiter", "shivya_daemon.guard.sight", "shivya_kernels"},
@@ -26,7 +26,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.ledgers.disk": (set(), set()),
     "shivya_daemon.ledgers.audit": (
         {"shivya_daemon.ledgers.audit", "shivya_daemon.ledgers.disk", "shivya_daemon.core"},
-        set(),
+        {"msgspec"},
     ),
     "shivya_daemon.ledgers.credits": (
         {"shivya_daemon.ledgers.credits", "shivya_daemon.ledgers.disk", "shivya_daemon.core"},
@@ -128,7 +128,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.guard": (
         {"shivya_daemon.guard", "shivya_daemon.core", "shivya_daemon.mind.beat", "shivya_daemon.services"}
         | {"shivya_daemon.verdict", "shivya_daemon.world"},
-        set(),
+        {"msgspec"},
     ),
     "shivya_daemon.views": (
         {"shivya_daemon.views", "shivya_daemon.snapshot"},

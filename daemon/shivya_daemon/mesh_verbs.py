@@ -24,7 +24,7 @@ from shivya_daemon.spirit_verbs import SpiritVerbs, Summons
 
 MAX_DRAIN_WAIT = 3600.0
 DEFAULT_DRAIN_WAIT = 30.0
-DEFAULT_DECAY = SignalSettings.decay
+DEFAULT_DECAY = SignalSettings().decay
 
 Reply = dict[str, Any]
 

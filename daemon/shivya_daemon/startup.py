@@ -71,7 +71,7 @@ def lending(settings: QuotaSettings, credits: bool = False) -> LeaseSettings:
     return LeaseSettings(
         {kind: amount for kind, amount in quota.items() if amount},
         ttl=settings.lease_ttl,
-        confirm=min(LeaseSettings.confirm, settings.lease_ttl),
+        confirm=min(LeaseSettings().confirm, settings.lease_ttl),
         max_latency=settings.max_latency,
         credits=credits,
     )

@@ -7,7 +7,6 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from msgspec.structs import replace
 from shivya.ask import ask
 from shivya.client import Client
 from whole_node import Ledger, WholeNode, Worker, circulation, disagreements, falls, rotate

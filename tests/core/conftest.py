@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from types import FunctionType, MethodType, ModuleType
 
 import pytest
+from msgspec.structs import replace
 
 from shivya_daemon.core import frames
 from shivya_daemon.core.frames import ANNOUNCE, LINK, Frame, Layered, Payload, Ping, Pong

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Mapping
 
 import pytest
+from msgspec.structs import force_setattr
 
 from shivya_daemon.core.links.book import Candidate
 from shivya_daemon.core.links.events import Linked, LinkEvent, Unlinked
@@ -279,7 +280,7 @@ def test_crowded_nodes_prune_down_without_cutting_anybody_off() -> None:
     mesh.until_quiet()
     assert sum(mesh.degrees()) / 40 > 9
     lean = mesh.settings
-    object.__setattr__(lean, "target_links", 3)
+    force_setattr(lean, "target_links", 3)
     for _ in range(120):
         mesh.run(0.5)
         assert min(mesh.degrees()) >= lean.min_links

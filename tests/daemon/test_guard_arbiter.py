@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from shivya_daemon.core.anomalies import Anomalies, Kind
 from shivya_daemon.guard.arbiter import HISTORY, Arbiter, Suspicion

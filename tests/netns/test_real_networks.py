@@ -112,7 +112,7 @@ def test_two_hosts_link_over_forty_milliseconds_each_way(lab: Lab, start: Start)
 )
 def test_mtu_1280_needs_no_fragments(lab: Lab, start: Start, key: Path, subnet: str, everywhere: str) -> None:
     """With announcements and values as long as there are; and, the second time, without any IPv4 address."""
-    assert GossipSettings.message_bytes + GossipSettings.overhead + IPV6_UDP_HEADERS <= 1280
+    assert GossipSettings().message_bytes + GossipSettings().overhead + IPV6_UDP_HEADERS <= 1280
     length = 64 if ":" in subnet else 24
     hosts = [lab.host(name, f"{subnet}{n}/{length}", mtu=1280) for n, name in enumerate("abcd", 1)]
     a = start(hosts[0], flags=("--bind", everywhere))
@@ -127,7 +127,7 @@ def test_mtu_1280_needs_no_fragments(lab: Lab, start: Start, key: Path, subnet: 
         a.knows("b", "c", "d")
         b.knows("a", "c", "d")
         for node in (c, d):
-            assert json.loads(node(f"sent {LinksSettings.probe_size}")), "it has measured its links"
+            assert json.loads(node(f"sent {LinksSettings().probe_size}")), "it has measured its links"
         text = "v" * 256
         stored = json.loads(c(f"put {text}"))
         assert stored["holders"] >= 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from paying_fleet import CPU, LEASES, RICH, PayingFleet
 
 from shivya_daemon.core.leases.kinds import price

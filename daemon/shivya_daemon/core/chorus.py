@@ -13,15 +13,13 @@ import cmath
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from msgspec import Struct
 
 from shivya_daemon.core.beacon import Phase
 
 
-@dataclass(frozen=True)
-class ChorusSettings:
+class ChorusSettings(Struct, frozen=True):
     """Coupling and memory of one node's part in the chorus."""
 
     coupling: float = 2.5

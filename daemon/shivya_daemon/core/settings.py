@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from shivya_daemon.core.address import Address
 from shivya_daemon.core.chorus import ChorusSettings
@@ -17,8 +18,7 @@ from shivya_daemon.core.signals.settings import SignalSettings
 __all__ = ["Address", "NodeSettings"]
 
 
-@dataclass(frozen=True)
-class NodeSettings:
+class NodeSettings(Struct, frozen=True):
     """Intervals and limits of one `Node`."""
 
     name: str = ""

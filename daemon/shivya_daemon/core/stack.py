@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from shivya_daemon.core.anomalies import Anomalies
 from shivya_daemon.core.candidates import LiveCandidates
@@ -156,7 +155,7 @@ class Stack:
 
     def announce(self, addresses: tuple[Address, ...]) -> None:
         """Publish where this node can be reached; raises `EncodeError` if that has no encoding."""
-        self.profile = structs.replace(self.profile, addresses=addresses)
+        self.profile = replace(self.profile, addresses=addresses)
         self.gossip.announce(self.profile)
 
     def adopt(self, incarnation: int) -> None:

@@ -13,8 +13,10 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from shivya_daemon.core.anomalies import Anomalies, Kind
 from shivya_daemon.guard.quarantine import Change, Quarantine, State
@@ -59,8 +61,7 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Suspicion:
+class Suspicion(Struct, frozen=True):
     """How much there is against whom."""
 
     anomalies: float = 0.0
@@ -71,8 +72,7 @@ class Suspicion:
     """Threat of each peer that has anomalies."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Struct, frozen=True):
     """One beat of the past."""
 
     number: int

@@ -7,15 +7,15 @@ the peer is back, and every anomaly counts twice. Who stays clean for an hour af
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 PROBATION_WEIGHT = 2.0
 """How much an anomaly counts of a peer that has been out, while it is out and on probation."""
 
 
-@dataclass(frozen=True)
-class QuarantineSettings:
+class QuarantineSettings(Struct, frozen=True):
     """Durations in seconds."""
 
     first: float = 30.0
@@ -36,8 +36,7 @@ class State(StrEnum):
     PROBATION = "probation"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """One peer."""
 
     state: State = State.FREE
@@ -48,8 +47,7 @@ class Standing:
     """Quarantines so far."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A peer that stands otherwise than before."""
 
     peer: bytes

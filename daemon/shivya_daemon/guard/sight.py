@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 LINKS = 16
 VERTICES = 32
@@ -23,8 +24,7 @@ Weights: TypeAlias = tuple[float, ...]
 """Of the cores R, B, E, O."""
 
 
-@dataclass(frozen=True, slots=True)
-class Threat:
+class Threat(Struct, frozen=True):
     """The two numbers behind threat = sigmoid(weight * anomalies + bias)."""
 
     weight: float = 0.12
@@ -50,8 +50,7 @@ class Threat:
         return Threat(min(max(self.weight, 0.06), 0.24), min(max(self.bias, -4.5), -1.5))
 
 
-@dataclass(frozen=True, slots=True)
-class LinkSight:
+class LinkSight(Struct, frozen=True):
     """One own link."""
 
     traffic: float
@@ -60,16 +59,14 @@ class LinkSight:
     """Whether its breaker is open, or its peer under suspicion."""
 
 
-@dataclass(frozen=True, slots=True)
-class VertexSight:
+class VertexSight(Struct, frozen=True):
     """One node of the neighbourhood: seconds of waiting now, and once the recommended flow is applied."""
 
     waiting: float
     after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(Struct, frozen=True):
     """All that a beat looks at."""
 
     anomalies: float = 0.0
@@ -88,8 +85,7 @@ class Sight:
     """k and P of the pulse: flows per node, and live nodes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(Struct, frozen=True):
     """The closed loop: its plant is a beat's processor time, its actuator what optimisation is granted."""
 
     set_point: float = SET_POINT
@@ -106,8 +102,7 @@ class Loop:
     """Whether the error fell in the last beat, or is below 1 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What a beat found."""
 
     action: str = "NOOP"

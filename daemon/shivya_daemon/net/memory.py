@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from ipaddress import IPv6Address
+
+from msgspec.structs import replace
 
 from shivya_daemon.core.events import Event
 from shivya_daemon.core.identity import Identity

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from shivya_daemon.core.dht.dht import DhtSettings
 from shivya_daemon.core.dht.values import signed_key

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from shivya_daemon.core.dht.settings import DhtSettings
 from shivya_daemon.core.dht.store import Store

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from shivya_daemon.core.events import LeaseEnded, LeaseGranted, LeaseObtained, LeaseOver
 from shivya_daemon.core.gossip.resources import Resources

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True)
-class DhtSettings:
+class DhtSettings(Struct, frozen=True):
     """Intervals and limits of one `Dht`."""
 
     request_ids: bool = True

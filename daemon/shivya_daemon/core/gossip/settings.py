@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True)
-class GossipSettings:
+class GossipSettings(Struct, frozen=True):
     """Intervals and limits of one `Gossip`."""
 
     interval: float = 0.5

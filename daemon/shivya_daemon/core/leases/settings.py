@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 from shivya_daemon.core.leases.kinds import Quota
 
 
-@dataclass(frozen=True)
-class LeaseSettings:
+class LeaseSettings(Struct, frozen=True):
     """What a node lends, and how patiently the two ends of a lease wait for each other."""
 
     quota: Quota = field(default_factory=lambda: MappingProxyType({}))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True)
-class LinksSettings:
+class LinksSettings(Struct, frozen=True):
     """Degrees, time-outs and gains; the defaults suit 3 to 300 nodes at round-trip times below 0.5 s."""
 
     min_links: int = 2

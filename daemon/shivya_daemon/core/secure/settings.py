@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True)
-class SecureSettings:
+class SecureSettings(Struct, frozen=True):
     """Intervals and limits of one `Sessions`; the ages of keys are WireGuard's."""
 
     rekey_after: float = 120.0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True)
-class SignalSettings:
+class SignalSettings(Struct, frozen=True):
     """Lifetimes, rates and bounds of one `Signals`."""
 
     ttl: int = 8

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from shivya_daemon.ledgers.audit.canonical import NotCanonical, canonical, digest, seal, unseal
 from shivya_daemon.ledgers.audit.merkle import Frontier, leaf_hash
@@ -26,8 +27,7 @@ GENESIS: Mapping[str, object] = {
 _FIELDS = {"data": dict, "index": int, "previous_hash": str, "timestamp": float}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry."""
 
     index: int

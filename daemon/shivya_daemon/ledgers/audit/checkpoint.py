@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import struct
 from base64 import b64encode
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shivya_daemon.core.errors import DecodeError
 from shivya_daemon.core.identity import SIGNATURE_BYTES, Identity, node_id, verify
@@ -25,8 +26,7 @@ _LAYOUT = struct.Struct(f"!Q{HASH_BYTES}s{SIGNATURE_BYTES}s")
 CHECKPOINT_BYTES = _LAYOUT.size
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """The size and the root of a ledger, and the signature of the node whose it is."""
 
     size: int

@@ -18,16 +18,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from shivya_daemon.ledgers.disk import sync_folder
 
 FILE_NAME = "ledger.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One file of entries: the index of its first entry, where it lies, and the head before it."""
 
     first: int
@@ -35,8 +35,7 @@ class Part:
     opening: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(Struct, frozen=True):
     """The names of one ledger's files."""
 
     newest: Path

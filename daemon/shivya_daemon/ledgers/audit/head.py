@@ -6,7 +6,7 @@ is exactly one head for a given beginning of a ledger, so that a reader who has 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shivya_daemon.core.identity import Identity, node_id
 from shivya_daemon.ledgers.audit.canonical import NotCanonical, canonical, seal, unseal
@@ -18,8 +18,7 @@ _MAX_BYTES = 2**63 - 1
 MAX_HEAD_BYTES = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """A tip and its checkpoint. Key and signature are empty where a ledger is kept without an identity."""
 
     tip: Tip

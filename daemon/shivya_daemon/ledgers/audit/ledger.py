@@ -7,10 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from msgspec import Struct
 
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.ledgers.audit import chain, proof, recovery
@@ -25,8 +26,7 @@ from shivya_daemon.ledgers.audit.verify import Report, verify
 from shivya_daemon.ledgers.disk import exclusive, sync_folder
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Bounds of a ledger."""
 
     files: int = 8

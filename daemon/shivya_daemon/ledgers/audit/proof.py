@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from shivya_daemon.core.identity import node_id
 from shivya_daemon.ledgers.audit.canonical import NotCanonical, canonical, digest, parse
@@ -21,8 +22,7 @@ FORMAT = "shivya ledger proof 1"
 MAX_PROOF_BYTES = 1 << 18
 
 
-@dataclass(frozen=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """An entry, its path to the root (RFC 6962), and the checkpoint with that root."""
 
     text: bytes

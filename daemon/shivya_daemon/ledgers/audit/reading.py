@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from shivya_daemon.ledgers.audit import chain
 from shivya_daemon.ledgers.audit import head as heads
@@ -21,8 +22,7 @@ from shivya_daemon.ledgers.audit.head import MAX_HEAD_BYTES, Head
 _ATTEMPTS = 100
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Struct, frozen=True):
     """One open file of entries."""
 
     name: str
@@ -33,8 +33,7 @@ class Source:
     file: BinaryIO
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """All files of a ledger as they were at one moment; a writer may have added to the end since."""
 
     head_name: str

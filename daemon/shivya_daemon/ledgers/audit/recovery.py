@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.ledgers.audit.canonical import SEAL_BYTES, seal_of
@@ -22,8 +23,7 @@ MAX_TORN_FILES = 8
 MAX_TORN_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
-class Torn:
+class Torn(Struct, frozen=True):
     """What was cut off the end: an entry that a crash had left half written."""
 
     index: int
@@ -32,8 +32,7 @@ class Torn:
     """Where it is kept, up to `MAX_TORN_BYTES`."""
 
 
-@dataclass(frozen=True)
-class Resumed:
+class Resumed(Struct, frozen=True):
     """A ledger that is ready for its next entry."""
 
     tip: Tip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from shivya_daemon.ledgers.audit.chain import Tip
 from shivya_daemon.ledgers.audit.errors import LedgerCorrupt
@@ -12,14 +13,13 @@ from shivya_daemon.ledgers.audit.head import Head
 from shivya_daemon.ledgers.audit.reading import Walk, snapshot
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Struct, frozen=True):
     """What was found; nothing but `damage` where there is some."""
 
     damage: LedgerCorrupt | None = None
     first: int = 0
     """Index of the oldest entry that is kept."""
-    tip: Tip = Tip()  # noqa: RUF009 (frozen)
+    tip: Tip = Tip()
     head: Head | None = None
     torn: int = 0
     """Bytes of an entry that is being written, or that a crash has cut; the next writer puts them aside."""

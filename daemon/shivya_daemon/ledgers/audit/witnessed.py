@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from shivya_daemon.core.identity import node_id
 from shivya_daemon.ledgers.audit.checkpoint import Checkpoint
@@ -44,8 +46,7 @@ class Finding(Enum):
     """The proof is about other sizes than those in question."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A proof that a node owes: that its ledger continues the first `old` entries."""
 
     node: bytes
@@ -53,8 +54,7 @@ class Wanted:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """What is known of one node's ledger."""
 
     trusted: Checkpoint
