@@ -251,8 +251,8 @@ def daemon_targets(rows: Sequence[Row]) -> list[Target]:
 
 
 def kademlia_targets(rows: Sequence[Row]) -> list[Target]:
-    """Five times the library's pace in each phase; its rows may be absent."""
     ours = [row for row in rows if row["method"] == "shivya"]
+    theirs = {(row["loss"], row["phase"]): row["per_s"] for row in rows if row not in ours and "phase" in row}
     lossy = [row for row in ours if row["loss"] and row["phase"] != "build"]
     good, asked = (sum(row[key] for row in lossy) for key in ("good", "asked"))
     targets = [
@@ -262,25 +262,18 @@ def kademlia_targets(rows: Sequence[Row]) -> list[Target]:
             good >= 0.999 * asked,
         )
     ]
-    for loss in sorted({row["loss"] for row in ours}):
-        paces = {}
-        for mine in (row for row in ours if row["loss"] == loss):
-            for row in rows:
-                same = (row["loss"], row.get("phase")) == (loss, mine["phase"])
-                if same and row["method"] != "shivya" and "per_s" in row:
-                    paces[mine["phase"]] = mine["per_s"] / row["per_s"]
-        if paces:
-            targets.append(
-                Target(
-                    f"five times the library's pace at {100 * loss:.0f} % loss",
-                    ", ".join(f"{phase} {times:.2g}" for phase, times in paces.items()),
-                    min(paces.values()) >= 5.0,
-                    "Its datagrams are not encrypted, and it asks for no token; a put takes both about "
-                    "eighty datagrams, as both keep twenty copies."
-                    if not loss
-                    else "A put takes about 160 datagrams then, each of which Python handles twice.",
-                )
+    for loss in sorted({loss for loss, _ in theirs}):
+        paces = {
+            row["phase"]: row["per_s"] / theirs[loss, row["phase"]] for row in ours if row["loss"] == loss
+        }
+        targets.append(
+            Target(
+                f"five times the library's pace at {100 * loss:.0f} % loss",
+                ", ".join(f"{phase} {times:.2g}" for phase, times in paces.items()),
+                min(paces.values()) >= 5.0,
+                "Both keep twenty copies, so a put takes both eighty datagrams and more; ours are encrypted.",
             )
+        )
     return targets
 
 

@@ -53,7 +53,7 @@ def run(options: Namespace) -> int:
         "beats": [_row(beat) for beat in beats],
         "actions": dict(arbiter.actions),
         "weights": dict(zip("RBEO", arbiter.loop.weights, strict=True)),
-        "model": {name: getattr(arbiter.threat, name) for name in ("weight", "bias")},
+        "model": {"weight": arbiter.threat.weight, "bias": arbiter.threat.bias},
         "stable": arbiter.loop.stable,
     }
     show_document(document, _beats_text if not options.json else None)
