@@ -57,21 +57,26 @@ def tables(fleet: Sequence[Row], balance: Sequence[Row], demo: Sequence[Row]) ->
 
 
 def _telemetry(rows: Sequence[Row]) -> list[str]:
-    heads = ("heartbeats", "law", "p99, ms", "p99 beside sedAll", "mean beside sedAll", "moves per job")
-    heads += ("heartbeats per node and second",)
+    by_regime: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_regime.setdefault(row["regime"], {})[row["law"]] = row
+    names = ("sed", "sedAll", "shivya")
+    heads = ("regime", *(f"{name}, ms / moves / heartbeats" for name in names))
+    heads += ("p99 of shivya beside sed", "beside sedAll", "mean beside sed")
     return _table(
         heads,
         [
             (
-                row["regime"],
-                row["law"],
-                _ms(row["p99_ms"]),
-                _ratio(row),
-                f"{row['mean_ratio']:.2f}",
-                f"{row['moves']:.2f}",
-                f"{row['heartbeats']:.1f}",
+                regime,
+                *(
+                    f"{_ms(row['p99_ms'])} / {row['moves']:.2f} / {row['heartbeats']:.1f}"
+                    for row in (laws[name] for name in names)
+                ),
+                f"{laws['shivya']['ratio'] / laws['sed']['ratio']:.2f}",
+                _ratio(laws["shivya"]),
+                f"{laws['shivya']['mean_ratio'] / laws['sed']['mean_ratio']:.2f}",
             )
-            for row in rows
+            for regime, laws in by_regime.items()
         ],
     )
 

@@ -26,8 +26,8 @@ from shivya.demo.fleet import Fleet
 from shivya.demo.plan import Plan, make_plan
 from shivya.demo.report import Display, quantile
 from shivya.experiments import run as simulate
-from shivya.whatif_twins import CHANGE
 
+from shivya_daemon.core.settings import OWN_WAIT_CHANGE, NodeSettings
 from shivya_kernels.fleet import LAWS as SIMULATED
 from shivya_kernels.fleet import Scenario
 from timing import Row, publish
@@ -72,7 +72,7 @@ def simulated(plan: Plan, law: str, links: tuple[tuple[int, int], ...]) -> Row:
         warm_up=0.0,
         hop=0.005,
         latency=0.005,
-        change=CHANGE,
+        change=OWN_WAIT_CHANGE if law == "sed" else NodeSettings().heartbeat_change,
     )
     params = None
     if law.startswith("shivya"):

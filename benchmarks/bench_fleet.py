@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from shivya_daemon.core.settings import OWN_WAIT_CHANGE, NodeSettings
 from shivya_kernels.fleet import (
     LAWS,
     FleetTrace,
@@ -60,13 +61,6 @@ REGIMES: dict[str, dict[str, Any]] = {
     "rates misstated up to 2x": {"misstatement": 2.0},
     "256 nodes": {"nodes": 256},
     "1,024 nodes": {"nodes": 1024},
-}
-TELEMETRY: dict[str, dict[str, Any]] = {
-    "every .1 s": {},
-    "on change of .08 s": {"change": 0.08},
-    "on change of .05 s": {"change": 0.05},
-    "every .1 s, load .5": {"load": 0.5},
-    "on change of .08 s, load .5": {"load": 0.5, "change": 0.08},
 }
 RIVALS = ("sed", "sedAll", "shivya", "oracle")
 
@@ -142,10 +136,12 @@ def ideas() -> Iterator[Row]:
 
 
 def telemetry() -> Iterator[Row]:
-    """Heartbeats at a fixed pace, and on change as daemons send them; all laws hear the same."""
-    for name, changes in TELEMETRY.items():
-        contenders = [LAWS[law] for law in ("sedAll", "sed", "shivya")]
-        yield from compare("telemetry", name, replace(BASE, **changes), contenders)
+    """Heartbeats on change, as daemons send them, in every regime; each law tells of what it goes by."""
+    for name in ("load .85", *REGIMES):
+        regime = replace(BASE, change=OWN_WAIT_CHANGE, **REGIMES.get(name, {}))
+        rivals = [LAWS[law] for law in ("sedAll", "sed")]
+        then = (replace(regime, change=NodeSettings().heartbeat_change), LAWS["shivya"])
+        yield from compare("telemetry", name, regime, rivals, then)
 
 
 def _gap_by_rate(view: LocalView, params: Params) -> Array:

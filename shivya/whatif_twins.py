@@ -28,10 +28,10 @@ SETTLING = 1.0
 """Seconds in which twins go on as the mesh is; then nodes fail, and jobs are measured from there on."""
 STEP = 0.005
 """Time step of the twins, and so the shortest hop, seconds."""
-CHANGE = 0.08
-"""By how much the wait of a daemon moves before it sends a heartbeat at once, seconds."""
+CHANGE = 0.03
+"""By how much the price of a daemon (W and its slope) moves before it sends a heartbeat at once, seconds."""
 SILENCE = 0.3
-"""Longest time between two heartbeats of a daemon whose waits do not move, seconds."""
+"""Longest time between two heartbeats of a daemon that has no news, seconds."""
 DRAIN = 600.0
 LONGEST = 600.0
 """Most seconds that twins are rolled forward."""

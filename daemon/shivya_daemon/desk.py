@@ -33,7 +33,7 @@ from shivya_daemon.core.events import (
 )
 from shivya_daemon.core.gossip.announcement import Profile
 from shivya_daemon.core.heartbeat import Descriptor, ServiceLoad, service_tag
-from shivya_daemon.core.node import LocalLoad, Node, PeerView
+from shivya_daemon.core.node import LocalLoad, Node, PeerView, Told
 from shivya_daemon.guard.sentry import Sentry
 from shivya_daemon.journal import Journal
 from shivya_daemon.known import known
@@ -101,6 +101,7 @@ class NodeDesk:
         self._judged: tuple[Judged, ...] = ()
         self._lawless: frozenset[str] = frozenset()
         """Services that the last tick placed by shortest expected delay."""
+        self._renewable_at = 0.0
         self._departed: dict[str, int] = {}
         self._recent = Recent()
         self._operations = operations
@@ -155,16 +156,18 @@ class NodeDesk:
         self._publish(now)
 
     def renew(self, now: float) -> bool:
-        """Publish at once, between two ticks, waits far from what neighbours were told; whether any was.
+        """Publish at once, between two ticks, what neighbours may have been told too wrong; whether any was.
 
-        Far is what a heartbeat would tell at once: moved by more than `heartbeat_change`.
+        A wait that has moved is looked at where a heartbeat may be due by it (`Told.in_doubt`), at most four
+        times in a heartbeat's interval: an application may report a thousand jobs a second.
         """
-        if self._operations.draining or not self.node.links:
+        if self._operations.draining or not self.node.links or now < self._renewable_at:
             return False
         told, judged = self.node.told, {j.view.name: j for j in self._judged}
         moved = [name for name in self.book.services if name in judged and self._moved(name, told, now)]
         if not moved:
             return False
+        self._renewable_at = now + 0.25 * self.node.settings.heartbeat_interval
         peers = self._peers(now)
         for name in moved:
             view = self.book.view(name, now)
@@ -180,11 +183,11 @@ class NodeDesk:
         self._publish(now)
         return True
 
-    def _moved(self, service: str, told: Mapping[bytes, float], now: float) -> bool:
+    def _moved(self, service: str, told: Mapping[bytes, Told], now: float) -> bool:
         last = told.get(service_tag(service))
         view = self.book.view(service, now)
         wait = waiting_time(view.queue, view.servers, view.service_rate, view.overrun)
-        return last is not None and abs(wait - last) > self.node.settings.heartbeat_change
+        return last is not None and last.in_doubt(wait, self.node.settings.heartbeat_change)
 
     def _publish(self, now: float) -> None:
         load = LocalLoad(

@@ -18,6 +18,7 @@ from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.leases.kinds import LABELS
 from shivya_daemon.core.leases.settings import LeaseSettings
 from shivya_daemon.core.node import Node, NodeSettings
+from shivya_daemon.core.settings import OWN_WAIT_CHANGE
 from shivya_daemon.mind.record import Recorder, conditions
 from shivya_daemon.net.udp import UdpDriver
 from shivya_daemon.settings import (
@@ -55,6 +56,7 @@ def make_node(
             heartbeat_interval=settings.law.tick_interval,
             leases=lending(settings.quota, settings.credits.on),
             # The open wire keeps the fixed pace that its other implementations have.
+            heartbeat_change=OWN_WAIT_CHANGE if settings.no_law else NodeSettings().heartbeat_change,
             heartbeat_silence=None if settings.open_wire else min(_SILENCE, settings.law.stale_after / 3),
         ),
         os.urandom,

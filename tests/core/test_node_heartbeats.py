@@ -122,14 +122,14 @@ def test_a_wait_that_moved_is_told_at_once_but_not_in_a_flood(stage: Any) -> Non
     stage.wait(0.1)
     stage.node.datagrams()
     stage.now += 0.06
-    stage.node.publish(waits(stage, 0.59), stage.now)
-    assert [beat.services[0].waiting for beat in beats_of(stage)] == [pytest.approx(0.59)]
+    stage.node.publish(waits(stage, 0.63), stage.now)
+    assert [beat.services[0].waiting for beat in beats_of(stage)] == [pytest.approx(0.63)]
     stage.now += 0.01
-    stage.node.publish(waits(stage, 0.7), stage.now)
+    stage.node.publish(waits(stage, 0.76), stage.now)
     assert beats_of(stage) == []
-    stage.node.publish(waits(stage, 0.75), stage.now)
+    stage.node.publish(waits(stage, 0.8), stage.now)
     stage.wait(0.041)
-    assert [beat.services[0].waiting for beat in beats_of(stage)] == [pytest.approx(0.75)], "the latest"
+    assert [beat.services[0].waiting for beat in beats_of(stage)] == [pytest.approx(0.8)], "the latest"
     count = 0
     for step in range(100):
         stage.now += 0.01
@@ -137,6 +137,24 @@ def test_a_wait_that_moved_is_told_at_once_but_not_in_a_flood(stage: Any) -> Non
         stage.node.handle_timer(stage.now)
         count += len(beats_of(stage))
     assert 15 <= count <= 21
+
+
+@pytest.mark.parametrize(
+    ("potential", "slope", "told"), [(0.02, 0.0, 0), (0.02, 0.011, 1), (-0.05, 0.019, 1)]
+)
+def test_what_a_neighbour_reckons_with_is_told_at_once(
+    stage: Any, potential: float, slope: float, told: int
+) -> None:
+    stage = quiet_stage(stage)
+    stage.now += 0.06
+    before = waits(stage, 0.5)
+    stage.node.publish(before, stage.now)
+    beats_of(stage)
+    stage.now += 0.06
+    load = before.services[0]
+    moved = replace(load, potential=load.potential + potential, slope=load.slope + slope)
+    stage.node.publish(replace(before, services=(moved,)), stage.now)
+    assert len(beats_of(stage)) == told
 
 
 def test_small_changes_add_up_and_a_new_service_or_neighbour_is_news(stage: Any) -> None:
@@ -147,7 +165,7 @@ def test_small_changes_add_up_and_a_new_service_or_neighbour_is_news(stage: Any)
     sent = []
     for step in range(1, 4):
         stage.now += 0.03
-        stage.node.publish(waits(stage, 0.5 + 0.03 * step), stage.now)
+        stage.node.publish(waits(stage, 0.5 + 0.045 * step), stage.now)
         sent.append(len(beats_of(stage)))
     assert sent == [0, 0, 1]
     stage.now += 0.06

@@ -135,8 +135,6 @@ def test_a_wait_that_jumps_between_two_ticks_is_known_before_the_next() -> None:
     desk, book = mesh.desks[0], mesh.books[0]
     assert {mesh.seen(by, 0) for by in (1, 2)} == {0}
     mesh.network.run(0.03)
-    book.report("default", mesh.network.now, 1)
-    assert not desk.renew(mesh.network.now), "50 ms are not worth it"
     book.report("default", mesh.network.now, 9)
     assert desk.renew(mesh.network.now)
     load = desk.node._stack.pulse.load.services[0]  # its neighbours idle: 1/20 s, and the gap
@@ -145,6 +143,21 @@ def test_a_wait_that_jumps_between_two_ticks_is_known_before_the_next() -> None:
     mesh.network.run(0.06)
     assert {mesh.seen(by, 0) for by in (1, 2)} == {9}
     assert not desk.renew(mesh.network.now), "they know"
+    book.report("default", mesh.network.now, 11)
+    assert not desk.renew(mesh.network.now), "a job would go on to a neighbour as before"
+    book.report("default", mesh.network.now, 12)
+    assert desk.renew(mesh.network.now), "a flow might come of it"
+
+
+def test_a_flood_of_reports_costs_few_renewals() -> None:
+    mesh = Mesh(3, QUIET)
+    mesh.live(6.0)
+    renewals = 0
+    for count in range(1000):
+        mesh.books[0].report("default", mesh.network.now, 1 + count % 20)
+        renewals += mesh.desks[0].renew(mesh.network.now)
+        mesh.network.run(0.001)
+    assert 10 <= renewals <= 41
 
 
 def test_without_the_law_a_wait_that_jumps_is_told_as_the_shortest_expected_delay() -> None:

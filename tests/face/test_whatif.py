@@ -150,7 +150,7 @@ def test_the_twins_are_what_the_daemon_told() -> None:
     assert found.backlog == (2, 2, 2) and found.arrival_rates == pytest.approx((4.0, 25.0, 5.0))
     assert found.bursts is False, "counts are all alike"
     assert (found.hop, found.latency, found.heartbeat, found.ttl) == (0.005, 0.005, 0.1, 1.0)
-    assert (found.change, found.silence, found.extra_age) == (0.08, 0.3, 0.0)
+    assert (found.change, found.silence, found.extra_age) == (0.03, 0.3, 0.0)
     slow = {**DOCUMENT, "links": [{**link, "rtt_seconds": 0.083} for link in DOCUMENT["links"]]}
     assert scenario(Question(read(slow), (), 1.0, 8, 30.0, 0)).hop == pytest.approx(0.04)
 
@@ -168,7 +168,7 @@ def test_the_twins_speak_as_daemons_do() -> None:
 
 @pytest.mark.parametrize(
     ("tick", "stale", "expected"),
-    [(0.03, 0.5, (0.03, 0.08)), (0.001, 1.0, (0.02, 0.08)), (0.5, 0.6, (0.5, None))],
+    [(0.03, 0.5, (0.03, 0.03)), (0.001, 1.0, (0.02, 0.03)), (0.5, 0.6, (0.5, None))],
 )
 def test_any_pace_of_a_daemon_has_a_twin(tick: float, stale: float, expected: tuple[float, float]) -> None:
     law = {**DOCUMENT["law"], "tick_interval": tick, "stale_after": stale}

@@ -55,7 +55,7 @@ def test_heartbeats_on_change_are_fewer_where_little_happens_and_lose_nothing() 
     """An idle node says so every .3 s; a busy one is heard as soon as it matters."""
     paced = simulate(worlds(TINY, [1, 2]), "shivya")
     assert_array_equal(paced.heartbeats, TINY.nodes * np.round(np.asarray(paced.seconds) / TINY.heartbeat))
-    on_change = replace(TINY, change=0.08)
+    on_change = replace(TINY, change=0.03)
     for scenario in (on_change, replace(on_change, load=0.02)):
         trace = simulate(worlds(scenario, [1, 2]), "shivya")
         settled(trace)

@@ -34,13 +34,13 @@ from shivya_daemon.core.links_view import LinkView, view
 from shivya_daemon.core.members import PeerView
 from shivya_daemon.core.news import News
 from shivya_daemon.core.outbox import Gate
-from shivya_daemon.core.pulse import LocalLoad
+from shivya_daemon.core.pulse import LocalLoad, Told
 from shivya_daemon.core.settings import Address, NodeSettings
 from shivya_daemon.core.signals import GradientReading, Kind
 from shivya_daemon.core.stack import Stack
 from shivya_daemon.core.wire import Rejected
 
-__all__ = ["Address", "LinkView", "LocalLoad", "Node", "NodeSettings", "Operation", "PeerView"]
+__all__ = ["Address", "LinkView", "LocalLoad", "Node", "NodeSettings", "Operation", "PeerView", "Told"]
 
 _Result = TypeVar("_Result")
 
@@ -170,8 +170,8 @@ class Node:
             self._agenda.publish(now)
 
     @property
-    def told(self) -> dict[bytes, float]:
-        """The wait of each service, by tag, in the last heartbeats."""
+    def told(self) -> dict[bytes, Told]:
+        """What the last heartbeats said of each service, by tag."""
         return dict(self._stack.pulse.told)
 
     def drain(self, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -26,7 +27,32 @@ from shivya_daemon.core.settings import NodeSettings
 _Tail = tuple[bytes, tuple[tuple[bytes, float], ...]]
 """What all receivers of one frame share, and the net arrivals of the services in it."""
 _REMEMBERED_SENDS = 256  # sequence numbers whose time of sending is kept
+_WAIT_CHANGE = 4.0  # changes of price; the wait itself counts in flows and requests for jobs
 _MAX_MEASURED_HOLD = 1.0  # seconds; a longer hold would mix the drift of two clocks into the round-trip time
+
+
+class Told(NamedTuple):
+    """What the last heartbeats said of one service; seconds."""
+
+    waiting: float
+    """Time that a job which stays at this node waits and is served."""
+    price: float
+    """W and its slope together: what a neighbour reckons with once it has sent a job."""
+
+    def moved(self, load: ServiceLoad, change: float) -> bool:
+        """Whether that is no longer true."""
+        far = abs(load.waiting - self.waiting) > _WAIT_CHANGE * change
+        return far or abs(_price(load) - self.price) > change
+
+    def in_doubt(self, waiting: float, change: float) -> bool:
+        """Whether `moved` may hold now that the wait is `waiting`: above the price it moves nothing else."""
+        top = self.price + change
+        near = abs(min(waiting, top) - min(self.waiting, top)) > change
+        return near or abs(waiting - self.waiting) > _WAIT_CHANGE * change
+
+
+def _price(load: ServiceLoad) -> float:
+    return load.potential + load.slope
 
 
 class LocalLoad(Struct, frozen=True):
@@ -54,8 +80,8 @@ class Pulse:
         self._described_at = float("-inf")
         self.beacon = Beacon()
         """What the next heartbeats carry beside the load; net arrivals come with the load."""
-        self.told: dict[bytes, float] = {}
-        """The wait of each service in the last heartbeats."""
+        self.told: dict[bytes, Told] = {}
+        """What the last heartbeats said of each service, by tag."""
         self.load = LocalLoad()
         self.publish(self.load)
 
@@ -73,10 +99,9 @@ class Pulse:
             self.describe()
 
     def moved(self, change: float) -> bool:
-        """Whether the last heartbeats are no longer true: services came or went, or waits moved by more."""
-        waits = {load.tag: load.waiting for load in self.load.services}
-        told = self.told
-        return waits.keys() != told.keys() or any(abs(waits[tag] - told[tag]) > change for tag in waits)
+        """Whether the last heartbeats are no longer true: services came or went, or one is told too wrong."""
+        loads, told = {load.tag: load for load in self.load.services}, self.told
+        return loads.keys() != told.keys() or any(told[tag].moved(loads[tag], change) for tag in loads)
 
     def describe(self) -> None:
         """Make the next heartbeat carry the descriptors."""
@@ -88,7 +113,7 @@ class Pulse:
         if describe:
             self._described_at = now
         load = self.load
-        self.told = {service.tag: service.waiting for service in load.services}
+        self.told = {service.tag: Told(service.waiting, _price(service)) for service in load.services}
         receivers = [
             (member, member.echo(now), load.conductances.get(member.id, load.conductance)) for member in links
         ]

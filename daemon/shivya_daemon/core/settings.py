@@ -15,7 +15,10 @@ from shivya_daemon.core.links.settings import LinksSettings
 from shivya_daemon.core.secure.settings import SecureSettings
 from shivya_daemon.core.signals.settings import SignalSettings
 
-__all__ = ["Address", "NodeSettings"]
+__all__ = ["OWN_WAIT_CHANGE", "Address", "NodeSettings"]
+
+OWN_WAIT_CHANGE = 0.08
+"""`heartbeat_change` that makes as many heartbeats where W is the own wait, seconds: nodes without a law."""
 
 
 class NodeSettings(Struct, frozen=True):
@@ -28,10 +31,11 @@ class NodeSettings(Struct, frozen=True):
     heartbeat_interval: float = 0.1
     """Between two heartbeats when `publish` paces them; the timer alone sends every 1.25 intervals."""
     heartbeat_silence: float | None = None
-    """Longest time between two heartbeats while no wait has moved; None: what is published goes out at the
+    """Longest time between two heartbeats while nothing has moved; None: what is published goes out at the
     pace of `heartbeat_interval`. Keep it under a third of `LinksSettings.quiet_after`."""
-    heartbeat_change: float = 0.08
-    """Seconds by which the wait of a service must have moved for a heartbeat at once."""
+    heartbeat_change: float = 0.03
+    """Seconds by which potential and slope of a service together must have moved for a heartbeat at once, or
+    its wait by four times as many."""
     descriptor_interval: float = 1.0
     """Longest time between two heartbeats that carry service descriptors."""
     push_interval: float = 1.0

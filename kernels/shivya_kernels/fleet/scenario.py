@@ -91,9 +91,10 @@ class Scenario:
     heartbeat: float = 0.1
     """Between two heartbeats, and between two repairs, of a node."""
     change: float | None = None
-    """Heartbeats on change, as daemons send them (.08): one is due when a node's own wait has moved by more
-    seconds since its last, half of `heartbeat` after that at the soonest. None: at a fixed pace. Fluid fleets
-    do not read it: they hear one each `period`."""
+    """Heartbeats on change, as daemons send them (.03): one is due when W and its slope together have moved
+    by more seconds since the last, or the own wait by four times as many, half of `heartbeat` after it at the
+    soonest. Without a potential W is the own wait: .08 makes as many. None: at a fixed pace. Fluid fleets do
+    not read it: they hear one each `period`."""
     silence: float = 0.3
     """With heartbeats on change, the longest time between two."""
     extra_age: float = 0.0

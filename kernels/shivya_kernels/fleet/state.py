@@ -105,6 +105,8 @@ class Spoken(NamedTuple):
     """In a ring like ``Heard.published``."""
     wait: Float[Array, "*M"]
     """Own wait in the last one, seconds."""
+    price: Float[Array, "*M"]
+    """Potential and slope in the last one: what the next job sent would count, seconds."""
     last: Int32[Array, "*M"]
     """The period in which that was sent."""
 
@@ -174,7 +176,9 @@ def initial(world: World, chunk: int, second_order: bool, omniscient: bool) -> S
             zeros(shape.history, links, 2),
             jnp.tile(record[:, None], (m, 1, shape.degree)),
         ),
-        spoken=Spoken(jnp.zeros((shape.history, some), bool), zeros(some), whole(-shape.silence, some)),
+        spoken=Spoken(
+            jnp.zeros((shape.history, some), bool), zeros(some), zeros(some), whole(-shape.silence, some)
+        ),
         beats=whole(0, m),
         ask_at=whole(0, m),
         asks=whole(0, m),

@@ -16,6 +16,9 @@ from shivya_kernels.fleet.scenario import MICROSECONDS
 from shivya_kernels.fleet.state import State
 from shivya_kernels.fleet.world import World
 
+WAIT_CHANGE = 4.0
+"""Changes of price that an own wait must have moved by for a heartbeat: it counts in flows and requests."""
+
 
 class Here(NamedTuple):
     """What nodes know of themselves."""
@@ -186,6 +189,18 @@ def hear(world: World, law: Law, state: State, step: Array) -> State:
     return state._replace(heard=heard._replace(table=table))
 
 
+def _news(world: World, own: Array, price: Array, wait: Array, told: Array, ticks: Array) -> Array:
+    """Whether a heartbeat is due by what has changed since the last one, which told `wait` and price.
+
+    Between two control steps a price is looked at only where the own wait, if low enough, may have moved it.
+    """
+    change, top = world.change, told + world.change
+    near = jnp.abs(jnp.minimum(own, top) - jnp.minimum(wait, top)) > change
+    moved = (jnp.abs(price - told) > change) & (ticks | near)
+    news: Array = moved | (jnp.abs(own - wait) > WAIT_CHANGE * change)
+    return news
+
+
 def due(world: World, step: Array) -> Int32[Array, "R"]:
     """The places whose heartbeat leaves in this step."""
     return (step % world.shape.phases) * world.shape.rows + jnp.arange(world.shape.rows, dtype=jnp.int32)
@@ -251,12 +266,14 @@ def publish(world: World, law: Law, params: Params, state: State, step: Array) -
     zero = jnp.zeros_like(row)
     sends = jnp.ones_like(me.own, bool)
     if shape.silence > 1:
-        spoken = state.spoken
-        wait, last = cut(spoken.wait), cut(spoken.last)
-        sends = (jnp.abs(me.own - wait) > world.change) | (number >= last + shape.silence)
+        spoken, price = state.spoken, potential + slope
+        wait, told, last = cut(spoken.wait), cut(spoken.price), cut(spoken.last)
+        sends = _news(world, me.own, price, wait, told, number % shape.repairs == 0)
+        sends |= number >= last + shape.silence
         spoken = st.Spoken(
             jax.lax.dynamic_update_slice(spoken.sent, sends[None], (row, begin)),
             paste(spoken.wait, jnp.where(sends, me.own, wait)),
+            paste(spoken.price, jnp.where(sends, price, told)),
             paste(spoken.last, jnp.where(sends, number, last)),
         )
         state = state._replace(spoken=spoken)
