@@ -14,13 +14,16 @@ import pytest
 from shivya_daemon import placement
 from shivya_daemon.core.events import Event, PeerLeft, Unlinked
 from shivya_daemon.core.heartbeat import service_tag
+from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.node import Node, NodeSettings
+from shivya_daemon.core.settings import OWN_WAIT_CHANGE
 from shivya_daemon.desk import NodeDesk
 from shivya_daemon.net.memory import MemoryNetwork
 from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.renewal import renewed
 from shivya_daemon.services import ServiceBook
 from shivya_daemon.settings import DaemonSettings, LawSettings
+from shivya_daemon.startup import make_node
 from shivya_daemon.verdict import Verdict, shortest_expected_delay
 from shivya_daemon.world import Vertex
 from shivya_kernels import flow
@@ -169,6 +172,12 @@ def test_without_the_law_a_wait_that_jumps_is_told_as_the_shortest_expected_dela
     load = mesh.desks[0].node._stack.pulse.load.services[0]
     assert load.potential == load.waiting == pytest.approx(0.5), "not what its neighbours could do for it"
     assert load.next_hop is None and load.slope == pytest.approx(1 / 20)
+
+
+def test_a_daemon_without_the_law_takes_more_for_news() -> None:
+    """What it tells is its own wait, which moves all the time."""
+    found = make_node(DaemonSettings(no_law=True), Identity.from_private_bytes(bytes(32)), None, None)
+    assert found.settings.heartbeat_change == OWN_WAIT_CHANGE > NodeSettings().heartbeat_change
 
 
 def test_a_node_without_neighbours_has_nobody_to_tell() -> None:
