@@ -318,9 +318,61 @@ def find(rows: Sequence[Row], value: str, key: str = "what") -> Row:
     return next(row for row in rows if row[key] == value)
 
 
+def fleet_targets(rows: Sequence[Row]) -> list[Target]:
+    """Balance; with heartbeats as daemons send them, and at a fixed pace where that is said."""
+    news = {(row["regime"], row["law"]): row for row in rows if row["what"] == "telemetry"}
+    paced = {(row["regime"], row["law"]): row for row in rows if row["what"] in ("laws", "regimes")}
+    regimes = list(dict.fromkeys(regime for regime, _ in news))
+
+    def beside(found: dict[tuple[str, str], Row], regime: str, rival: str, figure: str = "ratio") -> float:
+        share: float = found[regime, "shivya"][figure] / found[regime, rival][figure]
+        return share
+
+    oracle = paced["load .85", "oracle"]["ratio"] / paced["load .85", "sedAll"]["ratio"]
+    worst = max(regimes, key=lambda regime: beside(news, regime, "sed"))
+    targets = []
+    for rival, limit in (("sed", 0.70), ("sedAll", 0.85)):
+        for pace, found in (("", news), (", heartbeats at a fixed pace", paced)):
+            share = beside(found, "load .85", rival)
+            targets.append(
+                Target(
+                    f"p99 at most {limit} of {rival}'s at load .85{pace}",
+                    f"{share:.2f}",
+                    share <= limit,
+                    f"The oracle, which knows everything, is at {oracle:.2f} of it.",
+                )
+            )
+    moves = [news["load .85", law]["moves"] for law in ("shivya", "sed")]
+    share, mean = beside(news, worst, "sed"), beside(news, "load .5", "sed", "mean_ratio")
+    return [
+        *targets,
+        Target(
+            "no more moves per job than sed at load .85",
+            "{:.2f}, sed {:.2f}".format(*moves),
+            moves[0] <= moves[1],
+        ),
+        Target("p99 no worse than that of sed in any regime", f"at most {share:.2f} ({worst})", share <= 1.0),
+        Target("a mean no worse than that of sed at load .5", f"{mean:.2f}", mean <= 1.0),
+        Target(
+            "nothing refused or lost over a partition",
+            "{refused} and {lost}".format(**news["partition for 15 s", "shivya"]),
+            not any(news["partition for 15 s", "shivya"][what] for what in ("refused", "lost")),
+        ),
+        Target(
+            "the same order at 256 and 1,024 nodes",
+            "shivya, sedAll, sed",
+            all(
+                news[size, "shivya"]["ratio"] < 1.0 < news[size, "sed"]["ratio"]
+                for size in ("256 nodes", "1,024 nodes")
+            ),
+        ),
+    ]
+
+
 TARGETS: dict[str, Callable[[Sequence[Row]], list[Target]]] = {
     "step": step_targets,
     "hodge": hodge_targets,
+    "fleet": fleet_targets,
     "ensemble_hodge": ensemble_hodge_targets,
     "predictor": predictor_targets,
     "mesh": mesh_targets,
