@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -119,21 +120,32 @@ def _regimes(regimes: dict[str, dict[str, Row]]) -> list[str]:
 
 
 def _demo(rows: Sequence[Row]) -> list[str]:
-    heads = ("nodes", "seed", "law", "p50, ms", "simulated", "p99", "simulated", "moves per job", "simulated")
-    heads += ("kB/s per node", "lost or twice")
+    """Geometric means over the runs of a fleet; each p99 as measured beside them."""
+    fleets: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        fleets.setdefault((row["nodes"], row["seed"], row["law"]), []).append(row)
+    heads = ("nodes", "seed", "law", "p50, ms", "simulated", "p99", "simulated", "p99 of each run")
+    heads += ("moves per job", "simulated", "kB/s per node", "lost or twice")
+
+    def mean(runs: Sequence[Row], what: str) -> float:
+        return statistics.geometric_mean([row[what] for row in runs]) if runs[0][what] else 0.0
+
     return _table(
         heads,
         [
             (
-                row["nodes"],
-                row["seed"],
-                row["law"],
-                *(_ms(row[f"{side}{figure}_ms"]) for figure in ("p50", "p99") for side in ("", "sim_")),
-                *(f"{row[side]:.2f}" for side in ("moves", "sim_moves")),
-                "-" if row["bytes_per_node_s"] is None else f"{row['bytes_per_node_s'] / 1e3:.1f}",
-                row["lost"] + row["twice"],
+                *fleet,
+                *(
+                    _ms(mean(runs, f"{side}{figure}_ms"))
+                    for figure in ("p50", "p99")
+                    for side in ("", "sim_")
+                ),
+                ", ".join(_ms(row["p99_ms"]) for row in runs),
+                *(f"{mean(runs, side):.2f}" for side in ("moves", "sim_moves")),
+                f"{mean(runs, 'bytes_per_node_s') / 1e3:.1f}" if runs[0]["bytes_per_node_s"] else "-",
+                sum(row["lost"] + row["twice"] for row in runs),
             )
-            for row in rows
+            for fleet, runs in fleets.items()
         ],
     )
 
