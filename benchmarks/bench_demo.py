@@ -36,7 +36,7 @@ FLEETS = ((5, 0), (5, 1), (5, 2), (12, 0))
 """Nodes and seed."""
 SECONDS = 30.0
 RUNS = 2
-"""Of each fleet: the p99 of real processes differs by up to a tenth from run to run."""
+"""Of each fleet: the p99 of real processes differs by up to a sixth from run to run."""
 _PLAIN = {"gap": 1e-6, "drift": 0.0, "kappa": 0.0, "prior_jobs": 1e9, "pull_wait": 1e9}
 LAWS: dict[str, tuple[bool, Mapping[str, float]] | None] = {
     "none": None,

@@ -19,7 +19,7 @@ from shivya_daemon.core.events import (
 )
 from shivya_daemon.core.frames import GradientDiff, Ping, Pong, ThermodynamicPush
 from shivya_daemon.core.heartbeat import Descriptor, Echo, Heartbeat, NeighbourLoad, service_tag
-from shivya_daemon.core.node import LocalLoad, NodeSettings
+from shivya_daemon.core.node import LocalLoad, NodeSettings, Told
 
 INCARNATION = 5  # of the peers
 
@@ -155,6 +155,20 @@ def test_what_a_neighbour_reckons_with_is_told_at_once(
     moved = replace(load, potential=load.potential + potential, slope=load.slope + slope)
     stage.node.publish(replace(before, services=(moved,)), stage.now)
     assert len(beats_of(stage)) == told
+
+
+@pytest.mark.parametrize(
+    ("told", "waiting", "doubt"),
+    [
+        (Told(0.05, 0.1), 0.07, False),  # hardly moved
+        (Told(0.05, 0.1), 0.1, True),  # below the price: that may have moved as well
+        (Told(0.5, 0.1), 0.6, False),  # far above: a neighbour sets the price
+        (Told(0.5, 0.1), 0.63, True),  # far above, and far off
+        (Told(0.15, 0.1), 0.09, True),  # has come down below it
+    ],
+)
+def test_a_wait_that_moves_is_in_doubt_where_it_may_matter(told: Told, waiting: float, doubt: bool) -> None:
+    assert told.in_doubt(waiting, 0.03) is doubt
 
 
 def test_small_changes_add_up_and_a_new_service_or_neighbour_is_news(stage: Any) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from msgspec import structs
 
 from shivya_daemon import placement
 from shivya_daemon.core.events import Event, PeerLeft, Unlinked
-from shivya_daemon.core.heartbeat import service_tag
+from shivya_daemon.core.heartbeat import ServiceLoad, service_tag
 from shivya_daemon.core.identity import Identity
-from shivya_daemon.core.node import Node, NodeSettings
+from shivya_daemon.core.node import Node, NodeSettings, Told
 from shivya_daemon.core.settings import OWN_WAIT_CHANGE
 from shivya_daemon.desk import NodeDesk
 from shivya_daemon.net.memory import MemoryNetwork
@@ -27,6 +29,7 @@ from shivya_daemon.startup import make_node
 from shivya_daemon.verdict import Verdict, shortest_expected_delay
 from shivya_daemon.world import Vertex
 from shivya_kernels import flow
+from shivya_kernels.fleet import views
 
 pytestmark = pytest.mark.no_cover  # a simulation: counting lines would treble its time
 
@@ -150,6 +153,24 @@ def test_a_wait_that_jumps_between_two_ticks_is_known_before_the_next() -> None:
     assert not desk.renew(mesh.network.now), "a job would go on to a neighbour as before"
     book.report("default", mesh.network.now, 12)
     assert desk.renew(mesh.network.now), "a flow might come of it"
+
+
+def test_simulated_nodes_and_daemons_take_the_same_for_news() -> None:
+    """Between two control steps; at one, a daemon does not ask whether the wait leaves it in doubt."""
+    rng, count, change = np.random.default_rng(5), 2000, 0.03
+    waits, prices = rng.uniform(0.0, 0.4, (2, count)), rng.uniform(0.0, 0.4, (2, count))
+    prices[1, ::2] = prices[0, ::2] + rng.uniform(-0.05, 0.05, prices[0, ::2].shape)
+    world: Any = SimpleNamespace(change=change)
+    with jax.enable_x64(True):
+        news = [views._news(world, waits[1], prices[1], waits[0], prices[0], jnp.bool_(x)) for x in (0, 1)]
+    load = ServiceLoad(TAG, 3, 1, 10.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    found = []
+    for (was, now), (priced, price) in zip(waits.T.tolist(), prices.T.tolist(), strict=True):
+        told, says = Told(was, priced), structs.replace(load, waiting=now, potential=price)
+        moved = told.moved(says, change)
+        found.append((moved and told.in_doubt(now, change), moved))
+    assert np.asarray(news).T.tolist() == [list(pair) for pair in found]
+    assert 0 < sum(a for a, _ in found) < sum(b for _, b in found) < count
 
 
 def test_a_flood_of_reports_costs_few_renewals() -> None:
