@@ -123,9 +123,9 @@ def _demo(rows: Sequence[Row]) -> list[str]:
     """Geometric means over the runs of a fleet; each p99 as measured beside them."""
     fleets: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        fleets.setdefault((row["nodes"], row["seed"], row["law"]), []).append(row)
-    heads = ("nodes", "seed", "law", "p50, ms", "simulated", "p99", "simulated", "p99 of each run")
-    heads += ("moves per job", "simulated", "kB/s per node", "lost or twice")
+        fleets.setdefault((row["nodes"], row["links"], row["slow"], row["seed"], row["law"]), []).append(row)
+    heads: tuple[str, ...] = ("nodes", "links", "slower by", "seed", "law", "p50, ms", "simulated", "p99")
+    heads += ("simulated", "p99 of each run", "moves per job", "simulated", "kB/s per node", "lost or twice")
 
     def mean(runs: Sequence[Row], what: str) -> float:
         return statistics.geometric_mean([row[what] for row in runs]) if runs[0][what] else 0.0

@@ -140,6 +140,7 @@ def _add_daemon(verbs: argparse._SubParsersAction[_Parser]) -> None:
     daemon.add_argument(
         "--service-rate", metavar="RATE", help="jobs per second of the default service (default 10)"
     )
+    daemon.add_argument("--links", metavar="N", help="neighbours that it seeks, 2 to 12 (default 6)")
     daemon.add_argument("--record", metavar="FILE", help="write all inputs of the law to a new file (gzip)")
     daemon.add_argument(
         "--params", metavar="FILE", type=Path, help="numbers of the law that 'shivya tune' found"

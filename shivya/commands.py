@@ -25,6 +25,7 @@ _DAEMON_FLAGS = (
     "socket",
     "mesh_key_file",
     "service_rate",
+    "links",
     "record",
     "log_format",
     "visualize",

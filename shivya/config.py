@@ -86,6 +86,7 @@ _KINDS: Mapping[str, _Kind] = {
     "state_dir": _TEXT,
     "socket": _TEXT,
     "service_rate": _NUMBER,
+    "links": _INTEGER,
     "record": _TEXT,
     "tui": _SWITCH,
     "log_format": _TEXT,

@@ -41,6 +41,9 @@ port = 8085
 # Jobs per second of the service named "default", until an application says better.
 # service_rate = 10.0
 
+# Neighbours that this node seeks, 2 to 12. Fewer cost less traffic, and work goes more hops.
+# links = 6
+
 # Identity, logs and whatever else outlives the daemon (default: ~/.local/state/shivya/<port>).
 # state_dir = "/var/lib/shivya"
 

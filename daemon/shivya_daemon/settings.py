@@ -18,6 +18,7 @@ DEFAULT_PORT = 8085
 DEFAULT_PAGE_PORT = 9002
 DEFAULT_METRICS_PORT = 8000
 DEFAULT_SERVICE_RATE = 10.0
+MIN_LINKS, DEFAULT_LINKS, MAX_LINKS = 2, 6, 12
 MAX_NAME_LENGTH = 32
 NODE_ID_DIGITS = 40
 MAX_CAPABILITY_NAMES = 8
@@ -240,6 +241,8 @@ class DaemonSettings:
     socket: Path | None = None
     service_rate: float = DEFAULT_SERVICE_RATE
     """Jobs per second of the service named `default`."""
+    links: int = DEFAULT_LINKS
+    """Neighbours that this node seeks, 2 to 12; fewer cost less traffic, and work goes more hops."""
     record: Path | None = None
     """New file that takes all inputs of the law."""
     tui: bool = False
@@ -270,6 +273,8 @@ class DaemonSettings:
             raise SettingsError(
                 f"service_rate must be a positive number of jobs per second, not {self.service_rate}"
             )
+        if not MIN_LINKS <= self.links <= MAX_LINKS:
+            raise SettingsError(f"links must be between {MIN_LINKS} and {MAX_LINKS}, not {self.links}")
         if self.log_format not in ("text", "json"):
             raise SettingsError(f"log_format must be text or json, not {self.log_format!r}")
         if self.name is not None:

@@ -17,6 +17,7 @@ from shivya_daemon.core.gossip.capabilities import Capabilities, Compute, Storag
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.core.leases.kinds import LABELS
 from shivya_daemon.core.leases.settings import LeaseSettings
+from shivya_daemon.core.links.settings import LinksSettings
 from shivya_daemon.core.node import Node, NodeSettings
 from shivya_daemon.core.settings import OWN_WAIT_CHANGE
 from shivya_daemon.mind.record import Recorder, conditions
@@ -55,6 +56,7 @@ def make_node(
             wire="open" if settings.open_wire else "secure",
             heartbeat_interval=settings.law.tick_interval,
             leases=lending(settings.quota, settings.credits.on),
+            links=LinksSettings(target_links=settings.links),
             # The open wire keeps the fixed pace that its other implementations have.
             heartbeat_change=OWN_WAIT_CHANGE if settings.no_law else NodeSettings().heartbeat_change,
             heartbeat_silence=None if settings.open_wire else min(_SILENCE, settings.law.stale_after / 3),

@@ -15,24 +15,33 @@ from shivya.demo.links import node_name
 
 PATIENCE = 120.0
 """Seconds for a daemon or the mesh to come up; the first compilation takes the longest."""
-ENOUGH_LINKS = 4
-"""A daemon seeks six links, but those it asks may have theirs; so many will do to share load."""
+LINKS = 6
+"""That a daemon seeks, unless told otherwise."""
+_MISSING = 2
+"""Those that it asks may have theirs; with so many fewer it shares load as well."""
 COMMAND = (sys.executable, "-m", "shivya", "daemon")
 _POLL = 0.1
 _MAX_LINE = 1 << 20
 
 
 class Daemons:
-    """Starts, asks, kills and restarts the daemons, with further flags `options`; all go into `started`."""
+    """Starts, asks, kills and restarts the daemons; all go into `started`."""
 
     def __init__(
-        self, rates: Sequence[float], folder: Path, started: list[Child], options: Sequence[str] = ()
+        self,
+        rates: Sequence[float],
+        folder: Path,
+        started: list[Child],
+        options: Sequence[str] = (),
+        links: int = LINKS,
     ) -> None:
+        """`options` are further flags of the daemons; each seeks `links` others."""
         self.sockets = tuple(folder / f"{node_name(i)}.sock" for i in range(len(rates)))
         self._rates = rates
         self._folder = folder
         self._started = started
-        self._options = tuple(options)
+        self._options = ("--links", str(links), *options)
+        self._enough = min(len(rates) - 1, max(links - _MISSING, 2))
         self._running: dict[int, Child] = {}
 
     async def start_all(self, say: Callable[[str], None]) -> None:
@@ -57,8 +66,7 @@ class Daemons:
 
     async def wait_offered(self) -> None:
         """Until every daemon tells its clients a worker's address for each of its neighbours. StartError."""
-        least = min(len(self._rates) - 1, ENOUGH_LINKS)
-        await children.side_by_side(self._wait_addresses(node, least) for node in range(len(self._rates)))
+        await children.side_by_side(self._wait_addresses(node) for node in range(len(self._rates)))
 
     async def kill(self, node: int) -> None:
         """SIGKILL."""
@@ -102,7 +110,7 @@ class Daemons:
             raise StartError(f"waited {PATIENCE:g} s for {child.name} {what}\n{child.last_words()}") from None
         raise StartError(f"{child.name} ended with status {child.process.returncode}\n{child.last_words()}")
 
-    async def _wait_addresses(self, node: int, least: int) -> None:
+    async def _wait_addresses(self, node: int) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
                 reader, writer = await asyncio.open_unix_connection(self.sockets[node], limit=_MAX_LINE)
@@ -110,7 +118,7 @@ class Daemons:
                     writer.write(b"WATCH service=default\n")
                     while line := await reader.readline():
                         rows = json.loads(line).get("table", {}).get("neighbours", ())
-                        if len(rows) >= least and all(row["address"] is not None for row in rows):
+                        if len(rows) >= self._enough and all(row["address"] is not None for row in rows):
                             return
                 finally:
                     writer.close()
@@ -118,7 +126,9 @@ class Daemons:
             pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StartError(f"daemon {node_name(node)} does not answer its clients: {error}") from None
-        raise StartError(f"daemon {node_name(node)} did not hear of {least} workers within {PATIENCE:g} s")
+        raise StartError(
+            f"daemon {node_name(node)} did not hear of {self._enough} workers within {PATIENCE:g} s"
+        )
 
 
 async def ask(socket: Path, line: str) -> dict[str, Any] | None:

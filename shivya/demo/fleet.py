@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shivya.demo import children
 from shivya.demo.children import Child
-from shivya.demo.daemons import Daemons
+from shivya.demo.daemons import LINKS, Daemons
 from shivya.demo.generator import Generator, Outcome
 from shivya.demo.links import node_name, start_workers
 from shivya.demo.plan import Plan
@@ -27,9 +27,10 @@ class Fleet:
         folder: Path,
         started: list[Child],
         options: Sequence[str] = (),
+        links: int = LINKS,
     ) -> None:
-        """`options` are further flags of the daemons; all processes go into `started`."""
-        self.daemons = Daemons(plan.service_rates, folder, started, options)
+        """`options` are further flags of the daemons, each of which seeks `links`; all go into `started`."""
+        self.daemons = Daemons(plan.service_rates, folder, started, options, links)
         self._plan = plan
         self._burn = burn
         self._kill = kill

@@ -181,6 +181,17 @@ def test_a_group_links_up(size: int, loss: float, sites: int, seed: int) -> None
     assert mesh.violations() == []
 
 
+@pytest.mark.parametrize("target", [2, 3, 9])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fleet_has_about_as_many_links_as_its_nodes_seek(target: int, seed: int) -> None:
+    mesh = Mesh(24, seed, settings=LinksSettings(target_links=target))
+    mesh.run(20.0)
+    assert mesh.components() == 1
+    assert mesh.settings.min_links <= min(mesh.degrees())
+    assert target - 0.5 <= sum(mesh.degrees()) / 24 <= mesh.settings.full_at + 0.5
+    assert mesh.violations() == []
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_fleet_smaller_than_the_target_is_whole_and_content(size: int) -> None:
     mesh = Mesh(size, seed=size)

@@ -24,7 +24,7 @@ from shivya_daemon.net.memory import MemoryNetwork
 from shivya_daemon.operations import NodeOperations, Place
 from shivya_daemon.renewal import renewed
 from shivya_daemon.services import ServiceBook
-from shivya_daemon.settings import DaemonSettings, LawSettings
+from shivya_daemon.settings import DEFAULT_LINKS, MAX_LINKS, MIN_LINKS, DaemonSettings, LawSettings
 from shivya_daemon.startup import make_node
 from shivya_daemon.verdict import Verdict, shortest_expected_delay
 from shivya_daemon.world import Vertex
@@ -199,6 +199,14 @@ def test_a_daemon_without_the_law_takes_more_for_news() -> None:
     """What it tells is its own wait, which moves all the time."""
     found = make_node(DaemonSettings(no_law=True), Identity.from_private_bytes(bytes(32)), None, None)
     assert found.settings.heartbeat_change == OWN_WAIT_CHANGE > NodeSettings().heartbeat_change
+
+
+def test_a_daemon_seeks_as_many_links_as_it_is_told() -> None:
+    identity = Identity.from_private_bytes(bytes(32))
+    links = make_node(DaemonSettings(), identity, None, None).settings.links
+    assert links == NodeSettings().links
+    assert (links.min_links, links.target_links, links.max_links) == (MIN_LINKS, DEFAULT_LINKS, MAX_LINKS)
+    assert make_node(DaemonSettings(links=3), identity, None, None).settings.links.target_links == 3
 
 
 def test_a_node_without_neighbours_has_nobody_to_tell() -> None:

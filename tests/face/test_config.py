@@ -154,6 +154,8 @@ def test_capabilities_merge_key_by_key(tmp_path):
         ("tui = 1\n", ["tui must be true or false"]),
         ("service_rate = nan\n", ["service_rate must be a finite number"]),
         ("service_rate = 0\n", ["service_rate must be a positive number"]),
+        ("links = 1\n", ["links must be between 2 and 12, not 1"]),
+        ("links = 13\n", ["links must be between 2 and 12, not 13"]),
         ("name = 'two words'\n", ["name", "characters"]),
         ("peers = [1]\n", ["peers must be a list of HOST:PORT"]),
         ("peers = ['nowhere']\n", ["peers", "'nowhere'", "HOST:PORT"]),

@@ -285,7 +285,8 @@ class Tables:
 def run_pair(folder: Path, *, kill: bool) -> Outcome:
     jobs = 160
     arrivals = tuple(Arrival(k / 1000, 0, 1.0, k) for k in range(jobs))
-    plan = Plan(0.4, (200.0, 200.0), (400.0, 0.0), hot=0, victim=1, arrivals=arrivals)
+    # Two seconds of work for one worker; the kill comes after one, when the idle one has long asked.
+    plan = Plan(2.0, (80.0, 80.0), (80.0, 0.0), hot=0, victim=1, arrivals=arrivals)
     started: list[Child] = []
 
     async def phase(paths: list[Path]) -> Outcome:
