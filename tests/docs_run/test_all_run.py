@@ -30,7 +30,9 @@ def mentioned(shown: Shown) -> bool:
 def accounted_for(shown: Shown) -> bool:
     benchmark = re.fullmatch(BENCHMARK, shown.text)
     if benchmark:
-        return (ROOT / benchmark[1]).is_file()
+        script = ROOT / benchmark[1]
+        options = re.findall(r"--\w+", benchmark[2])
+        return script.is_file() and all(f'"{option}"' in script.read_text() for option in options)
     return altered(shown.text) in TYPED or shown.text in UNRUN or mentioned(shown)
 
 
@@ -48,6 +50,9 @@ def test_a_new_command_is_noticed() -> None:
             Shown("new.md", 1, text, False)
         )
     assert mentioned(Shown("new.md", 1, "shivya lease renew", False))
+    known, unknown = (f"python benchmarks/bench_whatif.py {option} 4" for option in ("--runs", "--walks"))
+    assert accounted_for(Shown("new.md", 1, known, False))
+    assert not accounted_for(Shown("new.md", 1, unknown, False))
 
 
 def test_nothing_is_run_that_no_page_shows() -> None:

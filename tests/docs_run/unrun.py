@@ -45,5 +45,5 @@ UNRUN = {
     "python -m shivya.demo.tether PARENT COMMAND...": "`shivya demo` starts it",
     "python -m shivya.demo.worker": "`shivya demo` starts it",
 }
-BENCHMARK = r"python (benchmarks/bench_\w+\.py)"
-"""All of these, too: minutes to hours on a machine that does nothing else."""
+BENCHMARK = r"python (benchmarks/bench_\w+\.py)((?: --\w+ [\w,]+)*)"
+"""All of these, too, with options or without: minutes to hours on a machine that does nothing else."""
