@@ -20,6 +20,8 @@ _MEMORY = 1 / (1 / BURST_SECONDS + 1 / CALM_SECONDS)
 _WINDOW = 3
 """Seconds of a count from which bursts are measured."""
 _LEAST_WINDOWS = 5
+_ROUNDS = 20
+"""Of weighing nodes by the strength found, and finding it anew."""
 _STRONGEST = 1.0 / _SHARE * 0.95
 """Least gap between a burst and the calm that leaves the calm some arrivals, in mean intensities."""
 _GUESSED_SPREAD = 0.5
@@ -185,29 +187,65 @@ class Bursts:
     """Of the intensity."""
 
 
+@dataclass(frozen=True)
+class _Windows:
+    """Jobs that came to one node in windows of `_WINDOW` seconds."""
+
+    windows: int
+    mean: float
+    excess: float
+    """Variance of the counts beyond that of a Poisson process."""
+
+    @property
+    def square(self) -> float:
+        """Of the mean, without what chance adds to it."""
+        return self.mean**2 - self.mean / self.windows
+
+    def seen(self, variance: float) -> float:
+        """The excess to expect of an intensity of variance 1, if the true one has `variance`.
+
+        What changes slowly moves the mean of all windows, too: it is missing in the excess, and is in the
+        square of the mean.
+        """
+        slow = _kept(self.windows * _WINDOW)
+        fast = (_kept(_WINDOW) - slow) * self.windows / (self.windows - 1)
+        return self.square * fast / (1 + variance * slow)
+
+    def weight(self, variance: float) -> float:
+        """By the inverse variance of the excess."""
+        return (self.windows - 1) / (self.mean + self.square * variance * _kept(_WINDOW)) ** 2
+
+
+def _kept(seconds: float) -> float:
+    """Share of the variance of an intensity that is left in its means over so many seconds."""
+    return 2 * _MEMORY * (seconds + _MEMORY * math.expm1(-seconds / _MEMORY)) / seconds**2
+
+
+def _windows(counts: Sequence[float]) -> _Windows:
+    windows = len(counts) // _WINDOW
+    recent = counts[-windows * _WINDOW :]
+    sums = [math.fsum(recent[i * _WINDOW : (i + 1) * _WINDOW]) for i in range(windows)]
+    mean = math.fsum(sums) / windows
+    return _Windows(windows, mean, math.fsum((count - mean) ** 2 for count in sums) / (windows - 1) - mean)
+
+
 def bursts(mesh: Mesh) -> Bursts:
     """Measure bursts on all nodes that were watched for long enough, as if they were alike.
 
-    In windows of w seconds the counts of a process whose intensity has variance s² and forgets itself with
-    time constant m vary by more than Poisson's: by (rate s)² 2m (w - m (1 - exp(-w / m))).
+    The counts of a process whose intensity varies differ by more than Poisson's. Each node weighs by how well
+    its counts tell that, which depends on the strength sought: generalized least squares, iterated.
     """
-    excess, weight = 0.0, 0.0
-    for node in mesh.nodes:
-        windows = len(node.counts) // _WINDOW
-        if windows < _LEAST_WINDOWS:
-            continue
-        recent = node.counts[-windows * _WINDOW :]
-        sums = [math.fsum(recent[i * _WINDOW : (i + 1) * _WINDOW]) for i in range(windows)]
-        mean = math.fsum(sums) / windows
-        excess += math.fsum((count - mean) ** 2 for count in sums) / (windows - 1) - mean
-        weight += mean**2
-    if not weight or excess <= 0:
-        return Bursts(1.0, 1.0, 0.0)
-    kept = 2 * _MEMORY * (_WINDOW + _MEMORY * math.expm1(-_WINDOW / _MEMORY)) / _WINDOW**2
+    watched = (node.counts for node in mesh.nodes if len(node.counts) >= _LEAST_WINDOWS * _WINDOW)
+    nodes = [node for node in map(_windows, watched) if node.square > 0]
+    variance, strongest = 0.0, _SHARE * (1 - _SHARE) * _STRONGEST**2
+    for _ in range(_ROUNDS if nodes else 0):
+        weights = [node.weight(variance) * node.seen(variance) for node in nodes]
+        excess = math.fsum(w * node.excess for w, node in zip(weights, nodes, strict=True))
+        seen = math.fsum(w * node.seen(variance) for w, node in zip(weights, nodes, strict=True))
+        variance = min(max(excess / seen, 0.0), strongest)
     # A share p of the time at the one intensity, else at the other, g below: variance p (1 - p) g².
-    gap = min(math.sqrt(excess / weight / kept / (_SHARE * (1 - _SHARE))), _STRONGEST)
-    high, low = 1 + (1 - _SHARE) * gap, 1 - _SHARE * gap
-    return Bursts(high, low, _SHARE * (1 - _SHARE) * gap**2)
+    gap = math.sqrt(variance / (_SHARE * (1 - _SHARE)))
+    return Bursts(1 + (1 - _SHARE) * gap, 1 - _SHARE * gap, variance)
 
 
 def arrival_spreads(mesh: Mesh, shape: Bursts) -> tuple[float, ...]:

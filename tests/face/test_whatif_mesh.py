@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import statistics
 from typing import Any
 
 import pytest
@@ -179,6 +180,19 @@ def test_bursts_are_measured(high: float, low: float) -> None:
     assert found.high == pytest.approx(high, rel=0.1)
     assert found.low == pytest.approx(low, rel=0.15)
     assert (2 * found.high + 6 * found.low) / 8 == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("high", "low"), [(2.5, 0.5), (1.6, 0.8)])
+def test_a_minute_of_a_few_nodes_is_enough_to_measure_bursts(high: float, low: float) -> None:
+    """Not too weak on average, and no busy node speaks for all: that would spread twice as much."""
+    rng = random.Random(8)
+    rates, found = (3.0, 40.0, 12.0, 3.0, 6.0), []
+    for _ in range(150):
+        nodes = [{**row(0, 50.0, r, counts(rng, r, high, low, 60)), "id": f"{r}"} for r in rates]
+        found.append(bursts(mesh(nodes=nodes, links=[])).variance)
+    true = 3 / 16 * (high - low) ** 2
+    assert statistics.fmean(found) == pytest.approx(true, rel=0.04)
+    assert statistics.stdev(found) < 0.28 * true
 
 
 def test_what_comes_evenly_has_no_bursts_and_wild_counts_have_bounded_ones() -> None:
