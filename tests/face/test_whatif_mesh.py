@@ -182,9 +182,9 @@ def test_bursts_are_measured(high: float, low: float) -> None:
     assert (2 * found.high + 6 * found.low) / 8 == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("high", "low"), [(2.5, 0.5), (1.6, 0.8)])
-def test_a_minute_of_a_few_nodes_is_enough_to_measure_bursts(high: float, low: float) -> None:
-    """Not too weak on average, and no busy node speaks for all: that would spread twice as much."""
+@pytest.mark.parametrize(("high", "low", "spread"), [(2.5, 0.5, 0.15), (1.6, 0.8, 0.25)])
+def test_a_minute_of_a_few_nodes_is_enough_to_measure_bursts(high: float, low: float, spread: float) -> None:
+    """Not too weak on average, and no busy node speaks for all: that would spread by .19 and .28."""
     rng = random.Random(8)
     rates, found = (3.0, 40.0, 12.0, 3.0, 6.0), []
     for _ in range(150):
@@ -192,7 +192,7 @@ def test_a_minute_of_a_few_nodes_is_enough_to_measure_bursts(high: float, low: f
         found.append(bursts(mesh(nodes=nodes, links=[])).variance)
     true = 3 / 16 * (high - low) ** 2
     assert statistics.fmean(found) == pytest.approx(true, rel=0.04)
-    assert statistics.stdev(found) < 0.28 * true
+    assert statistics.stdev(found) < spread * true
 
 
 def test_what_comes_evenly_has_no_bursts_and_wild_counts_have_bounded_ones() -> None:
