@@ -18,6 +18,7 @@ from shivya import leasing
 from shivya.counts import Counts, count_lines
 from shivya.daemon_link import DaemonLink
 from shivya_daemon import placement
+from shivya_daemon.busy_time import BusyTime
 from shivya_daemon.in_service import InService
 from shivya_daemon.paths import socket_path
 
@@ -80,6 +81,7 @@ class Client:
         self._servers = 1
         self._rate: float | None = None
         self._in_service = InService()
+        self._busy = BusyTime()
         self._report_due = False
         self._table: placement.Table | None = None
         self._table_at = -math.inf
@@ -243,9 +245,10 @@ class Client:
         with self._lock:
             self._counts.done += n
             if self._queue is not None:
+                now = time.monotonic()
                 self._queue = max(0, self._queue - n)
-                self._in_service.complete(n, self._queue, self._servers, time.monotonic())
-                self._report_due = True
+                self._in_service.complete(n, self._queue, self._servers, now)
+                self._hold(self._queue, now)
         self._link.wake()
 
     def accepted(self, source: Peer | str, n: int = 1) -> None:
@@ -331,10 +334,12 @@ class Client:
             )
         return index
 
-    def _hold(self, queue: int) -> None:
+    def _hold(self, queue: int, now: float | None = None) -> None:
         """Take another number of jobs held."""
+        now = time.monotonic() if now is None else now
         self._queue = queue
-        self._in_service.occupy(queue, self._servers, time.monotonic())
+        self._in_service.occupy(queue, self._servers, now)
+        self._busy.hold(min(queue, self._servers), now)
         self._report_due = True
 
     def _overrun(self, table: placement.Table, now: float) -> float:
@@ -344,6 +349,7 @@ class Client:
         """Begin anew: a daemon that was not there when something was counted has no use for it."""
         with self._lock:
             self._counts = Counts()
+            self._busy.take(time.monotonic())
             self._sent.clear()
             self._report_due = self._queue is not None
 
@@ -373,7 +379,8 @@ class Client:
             counts, self._counts = self._counts, Counts()
             words = [f"{key}={n}" for key, n in (("arrived", counts.arrived), ("done", counts.done)) if n]
             if self._report_due:
-                words += [f"queue={self._queue}", f"servers={self._servers}"]
+                busy = self._busy.take(time.monotonic())
+                words += [f"queue={self._queue}", f"servers={self._servers}", f"busy={busy:.6f}"]
                 words += [f"rate={self._rate!r}"] if self._rate is not None else []
                 self._report_due = False
         for verb, tally in (("sent", counts.sent), ("unsent", counts.unsent), ("accepted", counts.accepted)):

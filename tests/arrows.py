@@ -102,6 +102,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
             "shivya.daemon_link",
             "shivya.leasing",
             "shivya_daemon.placement",
+            "shivya_daemon.busy_time",
             "shivya_daemon.in_service",
             "shivya_daemon.paths",
         },

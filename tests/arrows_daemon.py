@@ -148,6 +148,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.placement": (set(), set()),
     "shivya_daemon.in_service": ({"shivya_daemon.placement"}, set()),
     "shivya_daemon.rates": (set(), set()),
+    "shivya_daemon.busy_time": ({"shivya_daemon.rates"}, set()),
     "shivya_daemon.logs": (set(), set()),
     "shivya_daemon.telemetry": (set(), {"psutil"}),
     "shivya_daemon.settings": ({"shivya_daemon.paths"}, set()),
@@ -194,6 +195,7 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
     "shivya_daemon.services": (
         {
             "shivya_daemon.rates",
+            "shivya_daemon.busy_time",
             "shivya_daemon.settings",
             "shivya_daemon.placement",
             "shivya_daemon.in_service",

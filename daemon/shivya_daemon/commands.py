@@ -20,6 +20,7 @@ from shivya_daemon.services import DEFAULT_SERVICE, MAX_PEERS, ServiceBook, Serv
 from shivya_daemon.settings import SettingsError
 
 MAX_SERVERS = 65_535
+MAX_BUSY = 1e9
 
 Reply = dict[str, Any]
 
@@ -272,10 +273,13 @@ class Commands:
         arrived, done = fields.count("arrived", 0) or 0, fields.count("done", 0) or 0
         queue, rate = fields.count("queue"), fields.rate("rate")
         servers = fields.count("servers", None, 1, MAX_SERVERS)
+        busy = fields.number("busy", -1.0, 0.0, MAX_BUSY)
         counts = {verb: fields.counts_by_node(verb) for verb in ("sent", "unsent", "accepted")}
         fields.finish()
         book, now = self._desk.book, self._clock()
         book.arrived(service, arrived, now)
+        if busy >= 0.0:
+            book.worked(service, busy, now)
         book.done(service, done, now)
         unknown = []
         for verb, amounts in counts.items():

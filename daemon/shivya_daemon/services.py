@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from shivya_daemon.busy_time import BusyAccount
 from shivya_daemon.in_service import InService
 from shivya_daemon.placement import measured_rate
 from shivya_daemon.rates import Arrivals, FadingSum
@@ -107,11 +108,8 @@ class _Account:
         self.peers: dict[bytes, _Peer] = {}
         self._default_rate = default_rate
         self._law = law
-        self._advanced = 0.0
         self._completed = FadingSum(SERVICE_WINDOW)
-        self._busy = FadingSum(SERVICE_WINDOW)
-        self._worked = 0.0
-        """Busy seconds in all, of all servers on average: the clock of what is learned."""
+        self._busy = BusyAccount(SERVICE_WINDOW)
         self._learned = FadingSum(LEARNING_WINDOW)
         self._in_service = InService()
 
@@ -125,11 +123,7 @@ class _Account:
 
     def advance(self, now: float) -> None:
         """Add the busy server-seconds since the last change of the queue."""
-        elapsed = max(0.0, now - self._advanced)
-        self._advanced = max(self._advanced, now)
-        busy = min(self.held, self.servers)
-        self._busy.add(now, busy * SERVICE_WINDOW * -math.expm1(-elapsed / SERVICE_WINDOW))
-        self._worked += elapsed * busy / self.servers
+        self._busy.advance(min(self.held, self.servers), self.servers, now)
 
     def hold(self, held: int, now: float) -> None:
         """Take another number of jobs held."""
@@ -142,20 +136,26 @@ class _Account:
         self.done += count
         self.held = max(0, self.held - count)
         self._completed.add(now, count)
-        self._learned.add(self._worked, count)
+        self._learned.add(self._busy.total, count)  # its clock is the time at work
         self._in_service.complete(count, self.held, self.servers, now)
+
+    def work(self, seconds: float, now: float) -> None:
+        """Take the server-seconds that the client counted since it last did."""
+        self.advance(now)
+        self._busy.tell(seconds, self.servers, now)
 
     def service_rate(self, now: float) -> float:
         """Rate measured while servers are busy, beside the one given, or else learned."""
         self.advance(now)
         prior = self._law.prior_jobs
-        if not self.done or self._worked <= 0.0:  # nothing measured: no DONE, or DONE without a queue
+        worked = self._busy.total
+        if not self.done or worked <= 0.0:  # nothing measured: no DONE, or DONE without a queue
             return self._default_rate if self.given_rate is None else self.given_rate
         nominal = self.given_rate
         if nominal is None:
-            busy = LEARNING_WINDOW * -math.expm1(-self._worked / LEARNING_WINDOW)
-            nominal = measured_rate(self._learned.read(self._worked), busy, self._default_rate, prior)
-        rate = measured_rate(self._completed.read(now), self._busy.read(now) / self.servers, nominal, prior)
+            busy = LEARNING_WINDOW * -math.expm1(-worked / LEARNING_WINDOW)
+            nominal = measured_rate(self._learned.read(worked), busy, self._default_rate, prior)
+        rate = measured_rate(self._completed.read(now), self._busy.faded(now) / self.servers, nominal, prior)
         return min(max(rate, _MIN_RATE), _MAX_RATE)
 
     def overrun(self, now: float) -> float:
@@ -255,6 +255,10 @@ class ServiceBook:
         """Count completed jobs."""
         if count > 0:
             self._account(service).complete(now, count)
+
+    def worked(self, service: str, seconds: float, now: float) -> None:
+        """Take the server-seconds at work that a client counted since it last told them."""
+        self._account(service).work(seconds, now)
 
     def sent(self, service: str, peer: bytes, count: int, now: float) -> None:
         """Count jobs sent to a peer."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import selectors
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
@@ -117,6 +118,11 @@ async def _listen(reader: asyncio.StreamReader, worker: Worker) -> bool:
     return False
 
 
+def _exact_loop() -> asyncio.AbstractEventLoop:
+    """An event loop that wakes to the microsecond: the usual one rounds up to a thousandth of a second."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
 def _tell(message: Message) -> None:
     """Write straight to the pipe: what a worker has said survives its sudden death."""
     sys.stdout.buffer.write(encode(message))
@@ -139,7 +145,8 @@ def main() -> None:
     parser.add_argument("--burn", action="store_true", help="spend CPU time instead of waiting")
     parser.add_argument("--socket", type=Path, help="control socket of the node's daemon")
     given = parser.parse_args()
-    asyncio.run(_work(given.name, given.rate, given.burn, given.socket))
+    with asyncio.Runner(loop_factory=_exact_loop) as runner:
+        runner.run(_work(given.name, given.rate, given.burn, given.socket))
 
 
 if __name__ == "__main__":

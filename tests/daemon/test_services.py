@@ -220,3 +220,45 @@ def test_regular_arrivals_do_not_vary_and_bursts_do() -> None:
         bursts.add(start + (index % 20) * 0.001, 1)
     assert regular.variation() < 0.01
     assert bursts.variation() > 5.0
+
+
+def test_busy_time_that_a_client_counted_replaces_what_lines_that_come_late_seem_to_say() -> None:
+    """Jobs of 10 ms and pauses of 30; each end is told 15 ms late, for the beginning was told just now."""
+    late, counted = ServiceBook(50.0), ServiceBook(50.0)
+    for book in (late, counted):
+        now = 0.0
+        for _ in range(3000):
+            book.report("default", now, 1)
+            if book is counted:
+                book.worked("default", 0.0, now)
+                book.worked("default", 0.010, now + 0.025)
+            book.done("default", 1, now + 0.025)
+            book.report("default", now + 0.025, 0)
+            now += 0.040
+    assert late.view("default", now).service_rate == pytest.approx(40.0, rel=0.05)
+    assert counted.view("default", now).service_rate == pytest.approx(100.0, rel=0.05)
+    assert counted.view("default", now + 3600.0).service_rate == pytest.approx(100.0, rel=0.02)
+
+
+def test_busy_time_told_for_a_long_time_fades_as_if_it_had_been_told_throughout() -> None:
+    often, once = ServiceBook(10.0), ServiceBook(10.0)
+    for book in (often, once):
+        book.report("default", 0.0, 1000, servers=4, service_rate=40.0)
+        book.worked("default", 0.0, 0.0)
+        for tick in range(1, 1001):
+            if book is often or tick == 1000:
+                book.worked("default", 2.0 * (0.02 if book is often else 20.0), tick / 50)
+            book.done("default", 1, tick / 50)  # by two of the four
+    rates = [book.view("default", 20.0).service_rate for book in (often, once)]
+    assert rates[0] == pytest.approx(rates[1])
+    assert rates[0] > 80.0, "two do fifty a second, so four do a hundred"
+
+
+def test_what_was_reckoned_before_anybody_counted_stands() -> None:
+    book = ServiceBook(10.0)
+    book.report("default", 100.0, 200, service_rate=10.0)
+    for tick in range(1, 101):
+        book.done("default", 1, 100.0 + tick / 20)
+    before = book.view("default", 105.0).service_rate
+    book.worked("default", 0.0, 105.0)
+    assert book.view("default", 105.0).service_rate == pytest.approx(before)

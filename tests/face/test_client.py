@@ -213,6 +213,30 @@ def test_done_and_accepted_are_reported(bench: Bench) -> None:
     assert client.ignored == 1
 
 
+def test_busy_time_is_counted_to_the_instant_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, now = Client("resize", socket=tmp_path / "nobody.sock"), 100.0
+    monkeypatch.setattr("shivya.client.time.monotonic", lambda: now)
+
+    def told(after: float) -> str:
+        nonlocal now
+        now += after
+        return client._collect().decode().split()[-1]
+
+    client.report(3, servers=2)
+    assert told(0.25) == "busy=0.500000"
+    client.done(2)  # one is left, and one server idle
+    assert told(0.1) == "busy=0.100000"
+    now += 0.003
+    client.done()
+    assert told(1.0) == "busy=0.003000"
+    assert client.route() is None
+    now += 0.5
+    client._on_open()  # another daemon: what was counted for the last one is no news to it
+    assert told(0.125) == "busy=0.125000"
+
+
 def test_a_table_that_counts_our_jobs_does_not_count_them_twice(bench: Bench) -> None:
     client = bench.client
     client.report(30)
