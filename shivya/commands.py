@@ -70,8 +70,8 @@ def _run(settings: DaemonSettings, background: Background | None) -> int:
 
 def replay(options: Namespace) -> int:
     """Run a record through the law again and compare."""
-    from shivya_daemon.mind.record import RecordError
-    from shivya_daemon.mind.replay import Mismatch, replay
+    from shivya_daemon.mind.record import Mismatch, RecordError
+    from shivya_daemon.mind.replay import replay
 
     try:
         found = replay(options.file)

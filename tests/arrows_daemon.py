@@ -242,8 +242,8 @@ DAEMON: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "shivya_daemon.startup": (
-        {"shivya_daemon.core", "shivya_daemon.net", "shivya_daemon.settings", "shivya_daemon.mind.record"}
-        | {"shivya_daemon.telemetry"},
+        {"shivya_daemon.core", "shivya_daemon.net", "shivya_daemon.settings", "shivya_daemon.telemetry"}
+        | {"shivya_daemon.mind.head", "shivya_daemon.mind.record"},
         {"msgspec"},
     ),
     "shivya_daemon.daemon": ({"shivya_daemon"}, {"anyio"}),

@@ -20,7 +20,8 @@ from shivya_daemon.core.leases.settings import LeaseSettings
 from shivya_daemon.core.links.settings import LinksSettings
 from shivya_daemon.core.node import Node, NodeSettings
 from shivya_daemon.core.settings import OWN_WAIT_CHANGE
-from shivya_daemon.mind.record import Recorder, conditions
+from shivya_daemon.mind.head import head
+from shivya_daemon.mind.record import Recorder
 from shivya_daemon.net.udp import UdpDriver
 from shivya_daemon.settings import (
     CapabilitySettings,
@@ -119,7 +120,7 @@ def open_record(settings: DaemonSettings, own: bytes) -> Recorder | None:
     if settings.record is None:
         return None
     try:
-        return Recorder(settings.record, conditions(settings.law, own))
+        return Recorder(settings.record, head(settings.law, own))
     except FileExistsError as error:
         raise SettingsError(f"record {settings.record} is there already; name a new file") from error
     except OSError as error:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from shivya.cli import main
 
+from shivya_daemon.mind.head import head
 from shivya_daemon.mind.law import CAPACITY, Law
 from shivya_daemon.mind.learn import Learner
 from shivya_daemon.mind.lesson import LEAST
 from shivya_daemon.mind.programs import AS_BEFORE, Programs
-from shivya_daemon.mind.record import Recorder, RecordError, conditions, read
+from shivya_daemon.mind.record import Recorder, RecordError, read
 from shivya_daemon.mind.replay import replay
 from shivya_daemon.mind.study import study
 from shivya_daemon.services import ServiceBook
@@ -92,7 +93,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("record") / "a.gz"
     settings = LawSettings()
     law = Law(settings, seed=int.from_bytes(OWN[:4]))
-    recorder = Recorder(path, conditions(settings, OWN))
+    recorder = Recorder(path, head(settings, OWN))
     for tick, queue in enumerate(swinging(20)):
         swaps = {8: {"default": DAMPED}, 14: {"default": AS_BEFORE, "gone": DAMPED}}.get(tick, {})
         for service, programs in swaps.items():

@@ -1,48 +1,33 @@
-"""A record reads back bit for bit, replays to the same digests, and says so when it cannot."""
+"""A record reads back bit for bit and replays to the same digests; test_record_head.py is about its head."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from shivya.cli import main
 
 from shivya_daemon.mind import record as record_module
-from shivya_daemon.mind.law import Law
-from shivya_daemon.mind.record import Recorder, RecordError, conditions, read
-from shivya_daemon.mind.replay import Mismatch, replay
+from shivya_daemon.mind.head import head
+from shivya_daemon.mind.record import Recorder, RecordError, read
+from shivya_daemon.mind.replay import replay
 from shivya_daemon.settings import LawSettings
-from shivya_daemon.world import Link, Vertex, World
 
-OWN, B = b"\x01" * 20, b"\x02" * 20
-HOST = (0.1 + 0.2, 1 / 3, 1e5 / 7)
-
-
-def world(tick: int) -> World:
-    own = Vertex(OWN, 3 * tick, 1, 10.0, 1 / 3, 0.0)
-    other = Vertex(B, 2, 1, 20.0, 0.0, 0.05, True, 0.1 + tick / 7, 0.05, 1, 0.001)
-    return World("default", (own, other), (Link(OWN, B, 0.002, None, tick / 3),), 1.0)
+sys.path.insert(0, str(Path(__file__).parent))
+from recording import HOST, OWN, recording, rewritten, world
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("record") / "a.gz"
-    settings = LawSettings()
-    law = Law(settings, seed=int.from_bytes(OWN[:4]))
-    recorder = Recorder(path, conditions(settings, OWN))
-    recorder.tick(0.0, HOST, (world(0),), {})
-    for tick in range(1, 8):
-        worlds = (world(tick),)
-        recorder.tick(tick / 10, HOST, worlds, law.judge(worlds, *HOST))
-    recorder.close()
-    return path
+    return recording(tmp_path_factory.mktemp("record") / "a.gz", LawSettings())
 
 
 def test_what_is_written_reads_back_bit_for_bit(recorded: Path) -> None:
-    head, ticks = read(recorded)
-    assert head["node_id"] == OWN.hex()
+    found, ticks = read(recorded)
+    assert (found.node_id, found.law) == (OWN, LawSettings())
     listed = list(ticks)
     assert [tick.worlds for tick in listed] == [(world(n),) for n in range(8)]
     assert all(tick.host == HOST for tick in listed)
@@ -54,13 +39,6 @@ def test_a_replay_gives_the_same_bits(recorded: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out) == {"ticks": 8, "judged": 7, "different": []}
 
 
-def rewritten(source: Path, target: Path, old: str, new: str) -> Path:
-    text = gzip.decompress(source.read_bytes()).decode()
-    assert old in text
-    target.write_bytes(gzip.compress(text.replace(old, new).encode()))
-    return target
-
-
 def test_one_changed_bit_shows(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     potential = 0.1 + 4 / 7
     changed = rewritten(recorded, tmp_path / "b.gz", repr(potential), repr(potential + 2**-53))
@@ -68,18 +46,25 @@ def test_one_changed_bit_shows(recorded: Path, tmp_path: Path, capsys: pytest.Ca
     assert "first different at tick 5" in capsys.readouterr().out
 
 
-def test_a_record_of_another_machine_is_refused(recorded: Path, tmp_path: Path) -> None:
-    head = json.loads(gzip.decompress(recorded.read_bytes()).splitlines()[0])
-    foreign = rewritten(recorded, tmp_path / "c.gz", head["cpu"], "other-cpu")
-    with pytest.raises(Mismatch, match="replay it there"):
-        replay(foreign)
-    assert main(["replay", str(foreign)]) == 4
+def test_a_tick_without_services_is_judged_again(tmp_path: Path) -> None:
+    """The law forgets what is no longer offered: when it comes again, it begins anew."""
+    path = recording(tmp_path / "g.gz", LawSettings(), without=4)
+    assert [tick.digest for tick in read(path)[1]][4] == ""
+    found = replay(path)
+    assert (found.ticks, found.judged, found.different) == (8, 6, ())
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not gzip", gzip.compress(b"{}\n", mtime=0), gzip.compress(b"[]\n", mtime=0)],
-    ids=["empty", "no gzip", "object", "list"],
+    [
+        b"",
+        b"not gzip",
+        gzip.compress(b"{}\n", mtime=0),
+        gzip.compress(b"[]\n", mtime=0),
+        gzip.compress(b"[" * 100_000, mtime=0),
+        gzip.compress(b"", mtime=0)[:10] + b"\xff" * 30,
+    ],
+    ids=["empty", "no gzip", "object", "list", "deep", "no deflate"],
 )
 def test_what_is_no_record_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "d.gz"
@@ -87,6 +72,23 @@ def test_what_is_no_record_is_named(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(RecordError, match=r"d\.gz"):
         list(read(path)[1])
     assert main(["replay", str(path)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"t":0.3', '"t":"soon"'),
+        ('"digest":"', '"digest":5,"old":"'),
+        ('"vertices":[[', '"vertices":[[],['),
+        ('"default","stale_after":1.0', '"default","stale_after":"long"'),
+        ('"host":[', '"host":["warm",'),
+        ('"host":[0.30000000000000004,', '"host":["warm",'),
+    ],
+)
+def test_a_damaged_tick_is_named(recorded: Path, tmp_path: Path, old: str, new: str) -> None:
+    damaged = rewritten(recorded, tmp_path / "h.gz", old, new)
+    with pytest.raises(RecordError, match=r"h\.gz.* tick"):
+        replay(damaged)
 
 
 def test_a_cut_record_is_whole_up_to_its_last_line(recorded: Path, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_cut_record_is_whole_up_to_its_last_line(recorded: Path, tmp_path: Pat
 
 def test_recording_ends_at_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_module, "MAX_BYTES", 600)
-    recorder = Recorder(tmp_path / "f.gz", conditions(LawSettings(), OWN))
+    recorder = Recorder(tmp_path / "f.gz", head(LawSettings(), OWN))
     for tick in range(20):
         recorder.tick(tick / 10, HOST, (world(tick),), {})
     recorder.close()

@@ -14,6 +14,7 @@ from shivya_daemon.mind.machine import stacked
 from shivya_daemon.mind.observe import HostLoad, Observed, Observer
 from shivya_daemon.mind.packed import unpack
 from shivya_daemon.mind.programs import Programs
+from shivya_daemon.mind.sizes import SIZES
 from shivya_daemon.settings import LawSettings
 from shivya_daemon.verdict import EdgeVerdict, Verdict
 from shivya_daemon.world import Vertex, World
@@ -22,7 +23,7 @@ from shivya_kernels.policy import Action
 from shivya_kernels.state import Info, State
 from shivya_kernels.status import Status, describe
 
-CAPACITY = Capacity(vertices=64, edges=256, triangles=512, beliefs=8, program=32)
+CAPACITY = Capacity(**SIZES)
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """A record of all that the law was told, tick by tick, and a digest of what it answered.
 
-A gzip file of JSON lines: a head (what must match for a replay to be exact), then one line per tick with the
-telemetry, the laws of the predictor that were installed before it, the worlds and the digest of the verdicts.
-Numbers are written so that they read back bit for bit.
+A gzip file of JSON lines: a head (`head`: what must match for a replay to be exact), then one line per tick
+with the telemetry, the laws of the predictor that were installed before it, the worlds and the digest of the
+verdicts. Numbers are written so that they read back bit for bit. docs/operations.md has every key.
 """
 
 from __future__ import annotations
@@ -10,25 +10,29 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass, fields
-from importlib.metadata import version
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from shivya_daemon.mind import head
+from shivya_daemon.mind.head import Head
 from shivya_daemon.mind.programs import Programs, parse
-from shivya_daemon.mind.start import cpu_key
-from shivya_daemon.settings import LawSettings
 from shivya_daemon.verdict import Verdict
 from shivya_daemon.world import Link, Vertex, World
 
-FORMAT = 3
+FORMAT = 4
 MAX_BYTES = 1 << 30  # of lines before compression: some days of ticks; then recording ends
 _Host = tuple[float, float, float]
 
 
 class RecordError(ValueError):
     """A file that cannot be replayed; the text says why."""
+
+
+class Mismatch(RecordError):
+    """A record of another version, or made under conditions that are not met here."""
 
 
 @dataclass(frozen=True)
@@ -86,23 +90,25 @@ class Recorder:
         self._file.write(line + "\n")
 
 
-def read(path: Path) -> tuple[dict[str, Any], Iterator[Tick]]:
-    """Return the head of a record and its ticks, read as they are asked for."""
+def read(path: Path) -> tuple[Head, Iterator[Tick]]:
+    """Return the head of a record and its ticks, read as they are asked for.
+
+    Raises `Mismatch` for another format, and `RecordError` for what is no record or damaged.
+    """
     lines = _lines(path)
-    head = next(lines, None)
-    if head is None or head.get("format") != FORMAT:
-        raise RecordError(f"{path} is not a record of format {FORMAT}; make one with shivya daemon --record")
-    return head, (_tick(path, line) for line in lines)
-
-
-def conditions(settings: LawSettings, own: bytes) -> dict[str, Any]:
-    """Return the head of a record: all that decides about the bits of a verdict beside the inputs."""
-    return {
-        "jaxlib": version("jaxlib"),
-        "cpu": cpu_key(),
-        "node_id": own.hex(),
-        "law": asdict(settings),
-    }
+    document = next(lines, {})
+    number = document.pop("format", None)
+    if type(number) is not int:
+        raise RecordError(f"{path} is no record; make one with shivya daemon --record")
+    if number != FORMAT:
+        raise Mismatch(
+            f"{path} is a record of format {number}, here is format {FORMAT}; "
+            "replay it with the version of shivya that wrote it"
+        )
+    try:
+        return head.parse(document), (_tick(path, line) for line in lines)
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged: {error}") from error
 
 
 def digest(verdicts: Mapping[str, Verdict]) -> str:
@@ -123,7 +129,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield document
     except EOFError:
         return  # the daemon was killed: what is there is whole up to its last line
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError, zlib.error) as error:
         raise RecordError(f"{path} cannot be read: {error}") from error
 
 
@@ -132,8 +138,10 @@ def _tick(path: Path, document: dict[str, Any]) -> Tick:
         cpu, memory, network = document["host"]
         worlds = tuple(_unpack(world) for world in document["worlds"])
         swaps = {name: parse(laws) for name, laws in document.get("laws", {}).items()}
-        return Tick(document["t"], (cpu, memory, network), worlds, document["digest"], swaps)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if not isinstance(document["digest"], str):
+            raise ValueError("its digest is no text")
+        return Tick(float(document["t"]), (cpu, memory, network), worlds, document["digest"], swaps)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RecordError(f"{path}: a tick is damaged: {error!r}") from error
 
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shivya_daemon.mind.record import RecordError, conditions, digest, read
+from shivya_daemon.mind.head import differences
+from shivya_daemon.mind.record import Mismatch, RecordError, digest, read
 from shivya_daemon.mind.start import start_law
-from shivya_daemon.settings import LawSettings
-
-
-class Mismatch(RecordError):
-    """The record was made under conditions that this machine does not meet."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +24,22 @@ class Replayed:
 def replay(path: Path) -> Replayed:
     """Judge every recorded tick again; raises `Mismatch` when exactness cannot be expected here."""
     head, ticks = read(path)
-    settings = LawSettings(**head["law"])
-    own = bytes.fromhex(head["node_id"])
-    here = conditions(settings, own)
-    for key in ("jaxlib", "cpu"):
-        if head[key] != here[key]:
-            raise Mismatch(
-                f"{path} was recorded with {key} {head[key]}, this machine has {here[key]}; replay it there"
-            )
-    law = start_law(settings, own)
+    if found := differences(head):
+        raise Mismatch(f"{path} was recorded with {'; '.join(found)}: replay it there")
+    law = start_law(head.law, head.node_id)
     count = judged = 0
     different: list[int] = []
     for tick in ticks:
         count += 1
-        if tick.digest:
-            judged += 1
+        if tick.worlds and not tick.digest:
+            continue  # the law was not there, or not any more
+        judged += bool(tick.digest)
+        try:
             for service, programs in tick.swaps.items():
-                try:
-                    law.install(service, programs)
-                except ValueError as error:
-                    raise RecordError(f"{path}: tick {count} cannot be replayed: {error}") from error
+                law.install(service, programs)
             again = digest(law.judge(tick.worlds, *tick.host))
-            if again != tick.digest and len(different) < 100:
-                different.append(count)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise RecordError(f"{path}: tick {count} cannot be replayed: {error!r}") from error
+        if again != tick.digest and len(different) < 100:
+            different.append(count)
     return Replayed(count, judged, tuple(different))

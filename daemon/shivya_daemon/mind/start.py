@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from shivya_daemon.mind.law import Law
     from shivya_daemon.mind.learn import Learner, Study
 
+_THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
+"""What OpenBLAS asks, in that order, for how many threads it may use; else it is one per processor."""
+
 
 def start_law(settings: LawSettings, own: bytes) -> Law:
     """Import JAX, compile the step (or load it from the cache) and return a law that is ready to judge."""
@@ -47,14 +50,37 @@ def _law(settings: LawSettings, own: bytes) -> Law:
 
 def prepare() -> None:
     """Tell JAX how to behave in a daemon; wants to be called before it is imported."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_cpu_multi_thread_eigen" not in flags:
-        # A step of this size gains nothing from threads, and a daemon is a guest on its machine. Besides, two
-        # batched LAPACK calls of jaxlib 0.10.2 can wait for each other's threads for ever.
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    os.environ["JAX_PLATFORMS"], os.environ["XLA_FLAGS"] = platforms(), xla_flags()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compile_cache()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def platforms() -> str:
+    """Return where JAX is to compute: on the processor, unless the environment says otherwise."""
+    return os.environ.get("JAX_PLATFORMS", "cpu")
+
+
+def xla_flags() -> str:
+    """Return XLA's flags: those of the environment, and threads turned off unless these say otherwise.
+
+    A step of this size gains nothing from threads, and a daemon is a guest on its machine. Besides, two
+    batched LAPACK calls of jaxlib 0.10.2 can wait for each other's threads for ever.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_multi_thread_eigen" in flags:
+        return flags
+    return f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+
+
+def blas_threads() -> int:
+    """Return how many threads NumPy's products and inverses are shared among: their rounding goes with it."""
+    tied = hasattr(os, "sched_getaffinity")
+    most = len(os.sched_getaffinity(0)) if tied else os.cpu_count() or 1
+    for name in _THREADS:
+        wanted = os.environ.get(name, "")
+        if wanted.isdecimal() and int(wanted):
+            return min(int(wanted), most)
+    return most
 
 
 def start_learner(own: bytes) -> Learner:
