@@ -11,16 +11,20 @@ import os
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from shivya import tune_file
 from shivya.compiled import Apart, Interrupted, keep_what_is_compiled, leave, progress
 from shivya.errors import CommandError, ExitCode
 from shivya_daemon.views.words import finite
 
 if TYPE_CHECKING:
-    from shivya.experiments import Estimate
+    from shivya.experiments import Estimate, Row
     from shivya.tune_search import Outcome, Plan
+
+T = TypeVar("T")
 
 NAMES = (
     "gap",
@@ -44,6 +48,7 @@ _FIGURES = ("p99", "p999", "p50", "mean", "moves_per_job")
 def tune(options: Namespace) -> int:
     """Tune the law's parameters by gradient through simulated fleets, and write those that prove better."""
     _check(options)
+    there = _content(options.output)
     started = time.monotonic()
     try:
         plan, outcome = _run(options, started)
@@ -51,17 +56,19 @@ def tune(options: Namespace) -> int:
         sys.stderr.write("shivya tune: interrupted, nothing was written\n")
         leave(ExitCode.INTERRUPTED)
     document = _document(options, plan, outcome, time.monotonic() - started)
-    refusal = _refusal(outcome)
+    refusal = _refusal(outcome, options.output)
+    if refusal is not None:
+        refusal += "; nothing was written" + ("" if there is None else f", {options.output} is as it was")
+    elif _content(options.output) != there:
+        refusal = f"{options.output} was changed meanwhile; nothing was written"
     if options.json:
         shown = {"written": refusal is None, "file": str(options.output), **document}
         sys.stdout.write(json.dumps(finite(shown), indent=2) + "\n")
     else:
-        sys.stdout.write(_text(plan, outcome))
+        sys.stdout.write(_text(plan, outcome, options.output))
     sys.stdout.flush()
     if refusal is not None:
-        raise CommandError(ExitCode.FAILED, f"{refusal}; nothing was written")
-    from shivya import tune_file
-
+        raise CommandError(ExitCode.FAILED, refusal)
     tune_file.write(options.output, document)
     return ExitCode.OK
 
@@ -73,9 +80,32 @@ def _check(options: Namespace) -> None:
         raise CommandError(
             ExitCode.USAGE, f"--output cannot be written to {output}; name a file in a folder of yours"
         )
+    _existing(output, tune_file.numbers)
     for name in options.only or ():
         if name not in NAMES:
             raise CommandError(ExitCode.USAGE, f"--only: no parameter {name!r}; there are {', '.join(NAMES)}")
+
+
+def _existing(output: Path, read: Callable[[Path], T]) -> T | None:
+    """Read the parameters that are in the file already, if there is one; no other file is written over."""
+    if not output.exists():
+        return None
+    try:
+        if not output.is_file():
+            raise tune_file.ParametersError(f"{output} is no ordinary file")
+        return read(output)
+    except tune_file.ParametersError as error:
+        raise CommandError(
+            ExitCode.USAGE, f"--output is there and holds no parameters: {error}; give another name"
+        ) from None
+
+
+def _content(output: Path) -> bytes | None:
+    """What the file holds; None where there is no such file."""
+    try:
+        return output.read_bytes()
+    except OSError:
+        return None
 
 
 def _plan(options: Namespace) -> Plan:
@@ -87,12 +117,11 @@ def _plan(options: Namespace) -> Plan:
         scenario = build(values, str(options.file))
     except ScenarioError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from None
-    from shivya.tune_file import DAEMON_KEYS
     from shivya.tune_search import Plan
 
-    wanted = options.only or DAEMON_KEYS
+    wanted = options.only or tune_file.DAEMON_KEYS
     names = tuple(name for name in NAMES if name in wanted)
-    return Plan(scenario, names, options.seed)
+    return Plan(scenario, names, options.seed, _existing(options.output, tune_file.read))
 
 
 def _run(options: Namespace, started: float) -> tuple[Plan, Outcome]:
@@ -114,7 +143,7 @@ def _run(options: Namespace, started: float) -> tuple[Plan, Outcome]:
     raise AssertionError("a search ends with its outcome")
 
 
-def _refusal(outcome: Outcome) -> str | None:
+def _refusal(outcome: Outcome, output: Path) -> str | None:
     """Why the parameters are not to be used, if so."""
     if outcome.chosen is None:
         tried = len(outcome.candidates)
@@ -124,21 +153,21 @@ def _refusal(outcome: Outcome) -> str | None:
         return (
             f"p99 on the test fleets is {_interval(found)} of the defaults', which is not shown to be better"
         )
+    if outcome.existing and not (found := outcome.beside_existing()).high < 1:
+        return (
+            f"p99 on the test fleets is {_interval(found)} of that with the parameters in {output}, "
+            "which is not shown to be better"
+        )
     return None
 
 
 def _document(options: Namespace, plan: Plan, outcome: Outcome, seconds: float) -> dict[str, dict[str, Any]]:
     """All there is to know, as tables of a file."""
-    from shivya import experiments, tune_file, tune_space
+    from shivya import tune_space
     from shivya.version import __version__
 
     tuned = tune_space.numbers(outcome.parameters, (*plan.names, *tune_file.DAEMON_KEYS))
-    test: dict[str, Any] = {}
-    for figure in _FIGURES:
-        before, after = (experiments.mean(rows, figure).value for rows in (outcome.before, outcome.after))
-        ratio = outcome.ratio(figure)
-        test |= {f"{figure}_before": before, f"{figure}_after": after}
-        test |= {f"{figure}_ratio": ratio.value, f"{figure}_interval": [ratio.low, ratio.high]}
+    existing = {"existing": _compared(outcome.existing, outcome.after)} if outcome.existing else {}
     chosen = outcome.chosen
     return {
         "law": {name: tuned[name] for name in tune_file.DAEMON_KEYS},
@@ -150,7 +179,8 @@ def _document(options: Namespace, plan: Plan, outcome: Outcome, seconds: float) 
             "version": __version__,
         },
         "splits": {name: [seeds[0], seeds[-1]] for name, seeds in plan.splits.items()},
-        "test": test,
+        "test": _compared(outcome.before, outcome.after),
+        **existing,
         "search": {
             "seed": plan.seed,
             "gradient_steps": outcome.steps,
@@ -164,36 +194,57 @@ def _document(options: Namespace, plan: Plan, outcome: Outcome, seconds: float) 
     }
 
 
-def _text(plan: Plan, outcome: Outcome) -> str:
+def _compared(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Any]:
+    """Every figure on the test fleets before and after, and their paired ratio."""
+    from shivya import experiments
+
+    found: dict[str, Any] = {}
+    for figure in _FIGURES:
+        ratio = experiments.ratio(after, before, figure)
+        found |= {
+            f"{figure}_before": experiments.mean(before, figure).value,
+            f"{figure}_after": experiments.mean(after, figure).value,
+            f"{figure}_ratio": ratio.value,
+            f"{figure}_interval": [ratio.low, ratio.high],
+        }
+    return found
+
+
+def _text(plan: Plan, outcome: Outcome, output: Path) -> str:
     """What changed, what it is worth on the test fleets, and what was tried."""
-    from shivya import experiments, tune_space
+    from shivya import tune_space
     from shivya.tables import table
 
     before, after = (tune_space.numbers(p, plan.names) for p in (outcome.defaults, outcome.parameters))
     changed = [(name, f"{before[name]:.4g}", f"{after[name]:.4g}") for name in plan.names]
-    figures = []
-    for figure in _FIGURES:
-        old, new = (experiments.mean(rows, figure).value for rows in (outcome.before, outcome.after))
-        ratio = outcome.ratio(figure)
-        unit = 1 if figure == "moves_per_job" else 1000
-        figures.append(
-            (
-                figure.replace("_", " ") + ("" if unit == 1 else ", ms"),
-                f"{unit * old:.3g}",
-                f"{unit * new:.3g}",
-                f"{ratio.value:.3f}",
-                f"{ratio.low:.3f} - {ratio.high:.3f}",
-            )
-        )
+    fleets = f"{len(outcome.before)} TEST FLEETS"
+    tested = [table((fleets, "DEFAULT", "TUNED", "RATIO", "95 %"), _rows(outcome.before, outcome.after))]
+    if outcome.existing:
+        head = (fleets, output.name, "TUNED", "RATIO", "95 %")
+        tested.append(table(head, _rows(outcome.existing, outcome.after)))
     tried = [(c.found_by, f"{c.validation.value:.3f}") for c in outcome.candidates]
     return "\n".join(
         (
             table(("PARAMETER", "DEFAULT", "TUNED"), changed),
-            table((f"{len(outcome.before)} TEST FLEETS", "DEFAULT", "TUNED", "RATIO", "95 %"), figures),
+            *tested,
             table(("CANDIDATE", "P99 ON VALIDATION"), tried),
             f"found by: {outcome.chosen.found_by if outcome.chosen else 'nothing'}\n",
         )
     )
+
+
+def _rows(before: Sequence[Row], after: Sequence[Row]) -> list[tuple[str, ...]]:
+    """A comparison for people: times in milliseconds."""
+    compared = _compared(before, after)
+    rows: list[tuple[str, ...]] = []
+    for figure in _FIGURES:
+        name, unit = (figure.replace("_", " "), 1) if figure == "moves_per_job" else (f"{figure}, ms", 1000)
+        old, new, ratio = (compared[f"{figure}_{what}"] for what in ("before", "after", "ratio"))
+        low, high = compared[f"{figure}_interval"]
+        rows.append(
+            (name, f"{unit * old:.3g}", f"{unit * new:.3g}", f"{ratio:.3f}", f"{low:.3f} - {high:.3f}")
+        )
+    return rows
 
 
 def _interval(estimate: Estimate) -> str:

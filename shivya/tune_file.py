@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,17 +82,24 @@ def read(path: Path) -> Params:
 
     Raises `ParametersError` for a file that cannot be read, an unknown parameter, or one that is no number.
     """
-    table = toml_file.read(path, ParametersError).get("parameters")
-    if not isinstance(table, dict):
-        raise ParametersError(f"{path} has no table [parameters]; name a file that 'shivya tune' wrote")
+    table = numbers(path)
 
     from shivya_kernels.fleet import LAWS
 
     defaults = LAWS["shivya"].params
     known = [field.name for field in dataclasses.fields(defaults)]
-    for key, value in table.items():
+    for key in table:
         if key not in known:
             raise ParametersError(f"{path}: no parameter {key!r}; there are {', '.join(known)}")
-        if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
-            raise ParametersError(f"{path}: {key} must be a number, 0 or more, not {value!r}")
     return dataclasses.replace(defaults, **table)
+
+
+def numbers(path: Path) -> dict[str, Any]:
+    """Read the table [parameters] without JAX, which alone knows their names; raises `ParametersError`."""
+    table = toml_file.read(path, ParametersError).get("parameters")
+    if not isinstance(table, dict):
+        raise ParametersError(f"{path} has no table [parameters]; name a file that 'shivya tune' wrote")
+    for key, value in table.items():
+        if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
+            raise ParametersError(f"{path}: {key} must be a number, 0 or more, not {value!r:.40}")
+    return table

@@ -2,8 +2,9 @@
 
 Worlds are split by seed. Derivatives come from the fluid relaxation of the training worlds; every step that
 they propose is measured by the discrete simulator, lengths of steps on training worlds, candidates on the
-validation worlds, and the one that is best there once, against the defaults, on the test worlds. Where the
-fluid leads astray, sweeps of single parameters do not (``tune_sweep``): whole jobs judge their every step.
+validation worlds, and the one that is best there once, against the defaults and what is in use already, on
+the test worlds. Where the fluid leads astray, sweeps of single parameters do not (``tune_sweep``): whole jobs
+judge their every step.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _LENGTHS = (0.25, 0.5, 1.0, 2.0)
 _PATH_POINTS = 5
 _SLOPE_BATCHES = 4
 """Batches of training worlds that a direction is taken from."""
-_DESCENT, _LINES, _SWEEPS = 0.25, 0.35, 0.8
-"""Shares of the time allowed after which each of them ends; the rest is for the test."""
+_DESCENT, _LINES = 0.25, 0.35
+"""Shares of the time allowed after which each of them ends; those of the sweeps: `Plan.sweeps_end`."""
 _STEEPEST = 2.0
 """Of a logarithm of the delay, per unit of a point: what is steeper is one fleet's chaos and no slope."""
 _OF_SERVICE = ("gap", "pull_wait")
@@ -53,6 +54,8 @@ class Plan:
     scenario: Scenario
     names: tuple[str, ...]
     seed: int = 0
+    existing: Params | None = None
+    """What is in use already: the test compares what was found with that, too."""
     train: int = 64
     validation: int = 16
     test: int = 32
@@ -66,6 +69,11 @@ class Plan:
     """Of all parameters, one after the other."""
     group: int = 16
     """Worlds that are measured side by side; divides validation and test."""
+
+    @property
+    def sweeps_end(self) -> float:
+        """Share of the time allowed after which the sweeps end: two runs of the test are to come, or 3."""
+        return 0.8 if self.existing is None else 0.7
 
     @property
     def splits(self) -> dict[str, range]:
@@ -99,10 +107,16 @@ class Outcome:
     after: tuple[Row, ...]
     steps: int
     """Of descent."""
+    existing: tuple[Row, ...] = ()
+    """What is in use already, on the test worlds; none where nothing is, or nothing was chosen."""
 
     def ratio(self, figure: str = "p99") -> Estimate:
         """A figure on the test worlds over that of the defaults, paired, with its 95 % interval."""
         return experiments.ratio(self.after, self.before, figure)
+
+    def beside_existing(self, figure: str = "p99") -> Estimate:
+        """The same over that of what is in use already."""
+        return experiments.ratio(self.after, self.existing, figure)
 
 
 class Progress(NamedTuple):
@@ -143,19 +157,23 @@ def search(plan: Plan, spent: Callable[[], float]) -> Iterator[Progress | Outcom
         yield Progress("line search", _DESCENT + (_LINES - _DESCENT) * share)
     scaled = tune_space.point(_scaled(defaults, fleets.service), plan.names)
     for share in _sweep(plan, judged, (start, scaled, of_path), path[-1] - start, spent):
-        yield Progress("one by one", _LINES + (_SWEEPS - _LINES) * share)
+        yield Progress("one by one", _LINES + (plan.sweeps_end - _LINES) * share)
 
-    yield Progress("testing the defaults", _SWEEPS)
+    yield Progress("testing the defaults", plan.sweeps_end)
     best = judged.best
     before = fleets.rows("test", defaults)
-    yield Progress("testing what was found", (1 + _SWEEPS) / 2)
+    yield Progress("testing what was found", 0.9 if plan.existing is None else 0.8)
     found = judged.known(best.point) if best else defaults
     after = fleets.rows("test", found) if best else before
+    existing: tuple[Row, ...] = ()
+    if best and plan.existing is not None:
+        yield Progress("testing what is there", 0.9)
+        existing = fleets.rows("test", plan.existing)
     points = (start, best.point if best else start)
     fluid_before, fluid_after = (_slopes(plan, fleets.feeds[0], defaults, x)[0] for x in points)
     candidates = tuple(judged.candidates)
     yield Outcome(
-        found, defaults, best, candidates, (fluid_before, fluid_after), before, after, len(path) - 1
+        found, defaults, best, candidates, (fluid_before, fluid_after), before, after, len(path) - 1, existing
     )
 
 
@@ -226,14 +244,14 @@ def _sweep(
     walks = [tune_sweep.begin(at, downhill) for at in starts]
     values = [math.inf] * len(walks)
     for k in range(plan.sweeps):
-        if spent() >= _SWEEPS:
+        if spent() >= plan.sweeps_end:
             return
         turn = k if k < len(walks) else values.index(min(values))
         measure = judged.beside(walks[turn].at, k)
         for walk in tune_sweep.sweep(walks[turn], measure):
             walks[turn] = walk
-            yield min(max(k / plan.sweeps, (spent() - _LINES) / (_SWEEPS - _LINES)), 1.0)
-            if spent() >= _SWEEPS:
+            yield min(max(k / plan.sweeps, (spent() - _LINES) / (plan.sweeps_end - _LINES)), 1.0)
+            if spent() >= plan.sweeps_end:
                 break
         values[turn] = judged.validate(f"sweep {k + 1}", walks[turn].at)
 
