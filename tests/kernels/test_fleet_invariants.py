@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from watching import BUSY, SHIVYA, frozen, last_said, on_the_wire, real, repaired, seen, watched
 
-from shivya_kernels.fleet import LAWS, Law, Params, Scenario, World, discrete, state, worlds
-from shivya_kernels.fleet.omniscience import omniscience
-from shivya_kernels.fleet.state import State
+from shivya_kernels.fleet import LocalView, Params, state, worlds
 
-SHIVYA = LAWS["shivya"]
-BUSY = Scenario(nodes=10, mean_degree=3.0, hotspot=0.25, load=0.9, seconds=4.0, warm_up=0.0)
-
-
-def bare(world: World) -> World:
-    return jax.tree.map(jnp.asarray, replace(world, scenario=None, seeds=()))
+COST = 0.02 + 0.05
+"""A hop and the gap."""
+CROWDED = replace(BUSY, load=1.2, hotspot=0.4)
 
 
-@partial(jax.jit, static_argnames=("law", "steps"))
-def _advance(
-    world: World, law: Law, params: Params, sees: object, now: State, begin: int, steps: int
-) -> State:
-    def one(i: jax.Array, s: State) -> State:
-        return discrete.advance(world, law, params, sees, 16, s, begin + i)
-
-    return jax.lax.fori_loop(0, steps, one, now)
+def priced(view: LocalView, drift: float) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours' potentials with jobs under way, and their forecast change, as the law is written down."""
+    price = view.potential + view.out * view.slope
+    growth = np.clip((np.maximum(view.net_arrivals - view.own_rate, 0) - view.rate) / view.rate, -1, 1)
+    change = drift * view.age * np.maximum(0, 1 - view.age / 0.4) * growth
+    return price, np.maximum(change, -0.5 * COST)
 
 
-def watched(world: World, law: Law, stops: int, stride: int) -> Iterator[tuple[int, State]]:
-    """The state after every `stride` steps."""
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), law.params)
-    sees, plain = omniscience(world, law), bare(world)
-    now = state.initial(plain, 16, False, False)
-    for k in range(stops):
-        now = _advance(plain, law, params, sees, now, jnp.int32(k * stride), stride)
-        yield (k + 1) * stride - 1, now
-
-
-def last_said(world: World, now: State, step: int) -> np.ndarray:
-    """What each place published last, at the end of a step."""
-    place = np.arange(world.shape.places)
-    number = (step - place // world.shape.rows) // world.shape.phases
-    return np.asarray(now.heard.published)[number % now.heard.published.shape[0], place]
-
-
-def on_the_wire(now: State, jobs: int) -> np.ndarray:
-    """Jobs under way per link."""
-    links = np.zeros(now.traffic.sent.shape[0])
-    for row in range(now.wire.job.shape[0]):
-        n = int(now.wire.filled[row])
-        job, link = np.asarray(now.wire.job[row, :n]), np.asarray(now.wire.link[row, :n])
-        np.add.at(links, link[job < jobs], 1)
-    return links
+def view_of(price: np.ndarray, change: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """V: the price and its change, not below one service time unless the price was."""
+    return np.maximum(price + change, np.minimum(price, 1 / rate))
 
 
 @pytest.mark.parametrize("drift", [0.0, 0.5])
@@ -98,6 +66,56 @@ def test_what_holds_at_every_step(drift: float) -> None:
             assert (value > 0).all() and (value <= (1 + 1e-5) / rate).all()
         assert (w >= 1 / rate.max() - 1e-6).all()
     assert moving > 0
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.5])
+def test_what_is_advertised_is_the_least_cost_and_its_slope_over_the_gap_and_a_hop(drift: float) -> None:
+    """W_i <= e_ik for every live neighbour k, and no less than that; the slope's window is gap + hop."""
+    law = replace(SHIVYA, params=Params(drift=drift, kappa=0.0))
+    world = worlds(CROWDED, [4])
+    shape, fleet = world.shape, real(world)
+    phase = np.arange(shape.places) // shape.rows
+    by_others = 0
+    for step, now in watched(world, law, stops=400, stride=1):
+        node = fleet[phase[fleet] == step % shape.phases]
+        me, all_of = seen(world, law, now, step)
+        # Since the own heartbeat the rate of jobs sent has been scaled to it: as it was when it was weighed.
+        all_of = all_of._replace(own_rate=np.asarray(now.traffic.pace).reshape(all_of.live.shape))
+        view = LocalView(*(values[node] for values in all_of))
+        own, rate = me.own[node], me.rate[node]
+        price, change = priced(view, drift)
+        reach = np.where(view.live, view_of(price, change, view.rate) + COST, np.inf)
+        said = last_said(world, now, step)[node]
+        assert (said[:, state.POTENTIAL, None] <= reach + 1e-5).all()
+        level = np.minimum(own, reach.min(axis=1))
+        assert_allclose(said[:, state.POTENTIAL], level, rtol=1e-5)
+        by_others += int((level < own).sum())
+        top = level + COST
+        room = np.maximum(top - own, 0) * rate
+        room += (np.maximum(top[:, None] - reach, 0) / np.maximum(view.slope, 1e-4)).sum(axis=1)
+        assert_allclose(said[:, state.SLOPE], np.minimum(1 / rate, COST / room), rtol=1e-3)
+    assert by_others > 50
+
+
+def test_every_job_handed_over_gains_more_than_the_hop() -> None:
+    """The last one here would wait longer than there, however many have gone before it; so they are few."""
+    world = worlds(CROWDED, [4])
+    moved, most = 0, 0
+    for step, now in watched(world, SHIVYA, stops=110, stride=7):
+        after = repaired(world, SHIVYA, now, step + 1)
+        me, view = seen(world, SHIVYA, now, step + 1)
+        price, change = priced(view, 0.5)
+        sent = np.asarray(after.traffic.sent - now.traffic.sent).reshape(view.live.shape)
+        place, slot = np.nonzero(sent)
+        count, rise, rate = sent[place, slot], view.slope[place, slot], view.rate[place, slot]
+        first, d = price[place, slot], change[place, slot]
+        tail = me.tail[place]
+        assert view.live[place, slot].all()
+        last = view_of(first + (count - 1) * rise, d, rate)
+        assert (tail - (count - 1) / me.rate[place] > last + 0.02 - 1e-6).all()
+        assert (count < (tail - first - d - 0.02) / rise + 1 + 1e-3).all()
+        moved, most = moved + int(sent.sum()), max(most, int(sent.max()))
+    assert moved > 20 and most > 1
 
 
 def test_counters_agree_one_heartbeat_after_the_last_arrival() -> None:
@@ -143,15 +161,6 @@ def test_a_heartbeat_on_change_comes_when_what_was_told_has_moved_or_the_silence
             for slot in np.nonzero(world.linked[place] & (stamps[place] >= 0))[0]:
                 assert int(stamps[place, slot]) in sent_in[neighbour[place, slot]]
     assert quiet > 0
-
-
-def frozen(nodes: int, seed: int) -> World:
-    """A fleet whose first jobs take longer than anyone will look."""
-    rng = np.random.default_rng(seed)
-    heap = tuple((int(rng.integers(nodes)), 0.01 * k, 1e4) for k in range(6 * nodes))
-    return worlds(
-        Scenario(nodes=nodes, mean_degree=3.5, arrivals=heap, seconds=2.0, warm_up=0.0, drain=60.0), [seed]
-    )
 
 
 @pytest.mark.parametrize("seed", range(3))
