@@ -119,6 +119,26 @@ def test_no_law_sends_to_the_dead_or_against_its_own_estimate(name: str) -> None
     if law.place is shortest:
         cost = np.asarray(view.potential)[sent, chosen[sent]]
         assert (cost < np.asarray(view.own)[sent] + 1e-9).all()
+        # The gain is more than a hop and the gap, of which the forecast may make up a share at most.
+        price = cost + law.params.own_sent * (view.out * view.slope)[sent, chosen[sent]]
+        least = (1 / 32 + law.params.gap) * (1 - law.params.drift_share * (law.params.drift > 0))
+        assert (np.asarray(view.own)[sent] - price > least - 1e-9).all()
+
+
+@pytest.mark.parametrize("name", ["jsq2", "jsq2stale"])
+def test_two_looks_take_the_shorter_of_two_queues_if_it_is_shorter_than_the_own(name: str) -> None:
+    rng = np.random.default_rng(6)
+    count = 3000
+    view = views(rng, count, held=rng.integers(1, 12, count))
+    v = jax.tree.map(np.asarray, view)
+    drawn = np.where(v.live, v.random, np.inf)
+    two = v.live & (drawn <= np.sort(drawn, axis=1)[:, 1:2])
+    assert (two.sum(axis=1) == np.minimum(v.live.sum(axis=1), 2)).all()
+    cost = np.where(two, (v.queue + 1) / v.rate + v.hop, np.inf)
+    stays = (v.held + 1) / v.service_rate <= cost.min(axis=1)
+    found = choose(LAWS[name], view, LAWS[name].params)
+    np.testing.assert_array_equal(found, np.where(stays, -1, cost.argmin(axis=1)))
+    assert count / 5 < stays.sum() < count * 4 / 5
 
 
 def test_looks_are_few_and_random() -> None:
@@ -129,7 +149,7 @@ def test_looks_are_few_and_random() -> None:
     view = view._replace(potential=jnp.asarray(cost), queue=jnp.asarray(cost), out=view.out * 0)
     view = view._replace(rate=jnp.full((3000, WAYS), 8.0))
     best = cost.argmin(axis=1)
-    for name, share in (("sed2", 1 / 3), ("jsq2stale", 1 / 3), ("sed6", 1.0), ("jsq6", 1.0)):
+    for name, share in (("sed2", 1 / 3), ("jsq2", 1 / 3), ("jsq2stale", 1 / 3), ("sed6", 1.0), ("jsq6", 1.0)):
         hits = (choose(LAWS[name], view, LAWS[name].params) == best).mean()
         assert abs(hits - share) < 0.04
     ways = np.bincount(choose(LAWS["random"], view, Params()) + 1, minlength=WAYS + 1)
