@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from watching import watched_at
 
 from shivya_kernels.fleet import (
     LAWS,
@@ -23,6 +24,7 @@ from shivya_kernels.fleet import (
     simulate,
     worlds,
 )
+from shivya_kernels.fleet.state import STAMP
 
 SMALL = Scenario(nodes=12, mean_degree=3.5, hotspot=0.2, seconds=8.0, warm_up=2.0)
 TINY = replace(SMALL, seconds=4.0, warm_up=1.0)
@@ -132,6 +134,7 @@ def test_a_crash_loses_only_what_was_sent_before_the_silence_was_noticed() -> No
 
 
 def test_a_partition_loses_nothing_and_is_not_crossed() -> None:
+    """What is on its way when the cut comes turns back, too; before and after it jobs go across."""
     cut = (3.0, 6.0)
     scenario = replace(SMALL, partition=cut, ttl=0.5)
     world = worlds(scenario, [5, 6])
@@ -141,6 +144,21 @@ def test_a_partition_loses_nothing_and_is_not_crossed() -> None:
         trace = simulate(world, name)
         settled(trace)
         assert int(np.sum(trace.lost)) == int(np.sum(trace.refused)) == 0
+    first, last = (scenario.steps(time) for time in cut)
+    crossing = (across & world.linked).reshape(-1)
+    # The receiver is the one who counts, at the link that leads back; and it is who hears.
+    assert_array_equal(crossing[world.back[crossing]], True)
+    received, heard, turned_back = {}, {}, 0
+    stops = [first - 401, *range(first - 1, last, 5), last + 399]
+    for step, now in watched_at(world, LAWS["shivya"], stops):
+        received[step] = np.asarray(now.traffic.received)[crossing]
+        heard[step] = np.asarray(now.heard.table)[:, STAMP].reshape(-1)[crossing]
+        turned_back += int((np.asarray(now.wire.link) < -1).sum())
+    for step in range(first - 1, last, 5):
+        assert_array_equal(received[step], received[first - 1])
+        assert_array_equal(heard[step], heard[first - 1])
+    assert turned_back > 0
+    assert received[stops[0]].sum() < received[first - 1].sum() < received[stops[-1]].sum()
 
 
 def test_a_slow_node_hands_on_more() -> None:
@@ -172,8 +190,19 @@ def test_stale_telemetry_does_not_set_off_a_storm_of_moves() -> None:
 def test_the_order_of_laws() -> None:
     """Less time in the tail, on the same jobs: random, shortest expected delay, the potential."""
     world = worlds(Scenario(nodes=20, seconds=15.0, warm_up=5.0, hotspot=0.15, load=0.8), [1, 2, 3])
-    p99 = {name: simulate(world, name).summary()["p99"] for name in ("shivya", "sed", "random")}
+    traces = {name: simulate(world, name) for name in ("shivya", "sed", "random", "oracle")}
+    p99 = {name: trace.summary()["p99"] for name, trace in traces.items()}
     assert p99["shivya"] < p99["sed"] < p99["random"]
+    # Who knows everything does no worse than who knows only neighbours, in every single fleet.
+    for fleet in range(3):
+        assert traces["oracle"].summary(fleet)["p99"] <= traces["sed"].summary(fleet)["p99"]
+
+
+def test_a_slope_over_more_than_the_gap_and_a_hop_costs_moves() -> None:
+    """It counts ways that no job takes, so that too many are sent where others send, too."""
+    world = worlds(TINY, [1, 2])
+    moves = [simulate(world, "shivya", Params(slope_share=s)).summary()["moves_per_job"] for s in (1.0, 2.0)]
+    assert moves[1] > 1.3 * moves[0]
 
 
 def test_step_response_settles() -> None:
