@@ -47,6 +47,7 @@ ORACLE_NODES = 256
 STUDENT = 2.201
 """0.975 quantile of Student's t with 11 degrees of freedom."""
 BASE = Scenario()
+LARGE = replace(BASE, nodes=100_000, seconds=3.0, warm_up=1.0, hotspot=0.0)
 FAULT = Outage(30.0, 45.0)
 REGIMES: dict[str, dict[str, Any]] = {
     "load .5": {"load": 0.5},
@@ -102,6 +103,13 @@ def speed() -> Iterator[Row]:
                 "set_up_s_per_fleet": once(lambda n=fleets: worlds(BASE, range(n)))[1].cpu / fleets,
             }
     yield from both_cores()
+    _, large = once(lambda: run(worlds(LARGE, SEEDS[:1]), "shivya"))
+    yield {
+        "what": "speed, 100,000 nodes for 4 s, compiled",
+        "law": "shivya",
+        "fleets": 1,
+        "cpu_s_per_fleet": large.cpu,
+    }
 
 
 def both_cores() -> Iterator[Row]:
