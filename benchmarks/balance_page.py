@@ -45,15 +45,21 @@ def tables(fleet: Sequence[Row], balance: Sequence[Row], demo: Sequence[Row]) ->
     for row in fleet:
         if row["what"] in ("laws", "regimes") and row["law"] in COMPARED:
             by_regime.setdefault(row["regime"], {})[row["law"]] = row
-    heap = [(row["law"], _seconds(row["p99_ms"])) for row in balance if row["axis"] == "heap"]
+    heap = [(row["law"], _seconds(row)) for row in balance if row["axis"] == "heap"]
     return {
         "demo": _demo(demo),
         "regimes": _regimes(by_regime),
-        "heap": _table(("law", "seconds"), heap),
+        "heap": _table(("law", "seconds (95 %)"), heap),
         **{axis: _axis(axis, balance) for axis in ("load", "age", "loss")},
-        **{what: _laws([row for row in fleet if row["what"] == what]) for what in ("laws", "ablation")},
+        **{
+            what: _laws([row for row in fleet if row["what"] == what])
+            for what in ("laws", "build", "ablation")
+        },
         "telemetry": _telemetry([row for row in fleet if row["what"] == "telemetry"]),
-        "ideas": _ideas([row for row in fleet if row["what"] == "ideas"]),
+        **{
+            what: _beside(rival, [row for row in fleet if row["what"] == what])
+            for what, rival in (("ideas", "shivya"), ("elsewhere", "shivya"), ("light", "sed"))
+        },
     }
 
 
@@ -82,8 +88,8 @@ def _telemetry(rows: Sequence[Row]) -> list[str]:
     )
 
 
-def _ideas(rows: Sequence[Row]) -> list[str]:
-    heads = ("regime", "law", "p99 beside shivya", "mean beside shivya", "moves per job", "lost")
+def _beside(rival: str, rows: Sequence[Row]) -> list[str]:
+    heads = ("regime", "law", f"p99 beside {rival}", f"mean beside {rival}", "moves per job", "lost")
     return _table(
         heads,
         [
@@ -151,7 +157,16 @@ def _demo(rows: Sequence[Row]) -> list[str]:
 
 
 def _axis(axis: str, rows: Sequence[Row]) -> list[str]:
-    heads = (axis, "law", "mean, ms", "p50", "p99 (95 %)", "p99.9", "p99 beside sed", "moves per job")
+    heads = (
+        axis,
+        "law",
+        "mean, ms",
+        "p50 (95 %)",
+        "p99 (95 %)",
+        "p99.9 (95 %)",
+        "p99 beside sed",
+        "moves per job",
+    )
     return _table(
         heads,
         [
@@ -159,9 +174,10 @@ def _axis(axis: str, rows: Sequence[Row]) -> list[str]:
                 f"{row['value']:g}",
                 row["law"],
                 _ms(row["mean_ms"]),
-                _ms(row["p50_ms"]),
-                f"{_ms(row['p99_ms'])} ({_ms(row['p99_low'])} - {_ms(row['p99_high'])})",
-                _ms(row["p999_ms"]),
+                *(
+                    f"{_ms(row[f'{name}_ms'])} ({_ms(row[f'{name}_low'])} - {_ms(row[f'{name}_high'])})"
+                    for name in ("p50", "p99", "p999")
+                ),
                 _ratio(row),
                 f"{row['moves']:.2f}",
             )
@@ -200,8 +216,9 @@ def _ms(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else "-"
 
 
-def _seconds(milliseconds: float | None) -> str:
-    return "never" if milliseconds is None else f"{milliseconds / 1e3:.1f}"
+def _seconds(row: Row) -> str:
+    value, low, high = (row[f"p99_{part}"] / 1e3 for part in ("ms", "low", "high"))
+    return f"{value:.1f}" if high - low < 0.1 else f"{value:.1f} ({low:.1f} - {high:.1f})"
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> list[str]:

@@ -10,9 +10,13 @@ that arrive at a crashed node, lost those that land there. The last rows halve t
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import jax
@@ -33,7 +37,7 @@ from shivya_kernels.fleet import (
     simulate,
     worlds,
 )
-from shivya_kernels.fleet.laws import neighbour_view
+from shivya_kernels.fleet.laws import Place, neighbour_view
 from timing import Row, fix_environment, once, publish
 
 BATCHES = (1, 8, 32)
@@ -43,6 +47,7 @@ ORACLE_NODES = 256
 STUDENT = 2.201
 """0.975 quantile of Student's t with 11 degrees of freedom."""
 BASE = Scenario()
+LARGE = replace(BASE, nodes=100_000, seconds=3.0, warm_up=1.0, hotspot=0.0)
 FAULT = Outage(30.0, 45.0)
 REGIMES: dict[str, dict[str, Any]] = {
     "load .5": {"load": 0.5},
@@ -62,12 +67,21 @@ REGIMES: dict[str, dict[str, Any]] = {
     "256 nodes": {"nodes": 256},
     "1,024 nodes": {"nodes": 1024},
 }
+ELSEWHERE = (
+    "load .95",
+    "1 s older",
+    "30 % of heartbeats lost",
+    "lognormal sizes, c2 = 10",
+    "the busiest node slows 4x for 15 s",
+    "rates misstated up to 2x",
+)
+_ready: Barrier
 RIVALS = ("sed", "sedAll", "shivya", "oracle")
 
 
 def main() -> None:
-    parts = {"speed": speed, "laws": laws, "ablation": ablation, "regimes": regimes, "ideas": ideas}
-    parts |= {"telemetry": telemetry, "step": step}
+    parts = {"speed": speed, "laws": laws, "light": light, "regimes": regimes, "telemetry": telemetry}
+    parts |= {"build": build, "ablation": ablation, "elsewhere": elsewhere, "ideas": ideas, "step": step}
     chosen = sys.argv[1:] or list(parts)
     publish("fleet", [row for part in chosen for row in parts[part]()])
 
@@ -88,6 +102,37 @@ def speed() -> Iterator[Row]:
                 "wall_s_per_fleet": again.wall / fleets,
                 "set_up_s_per_fleet": once(lambda n=fleets: worlds(BASE, range(n)))[1].cpu / fleets,
             }
+    yield from both_cores()
+    _, large = once(lambda: run(worlds(LARGE, SEEDS[:1]), "shivya"))
+    yield {
+        "what": "speed, 100,000 nodes for 4 s, compiled",
+        "law": "shivya",
+        "fleets": 1,
+        "cpu_s_per_fleet": large.cpu,
+    }
+
+
+def both_cores() -> Iterator[Row]:
+    """A process on each of two cores, at the same time."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, fleets = spawn.Barrier(2), 2 * BATCHES[-1]
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=_meet_at, initargs=(ready,)) as pool:
+        wall = max(pool.map(_timed, (0, 1))) / fleets
+    yield {"what": "speed, 2 processes", "law": "shivya", "fleets": fleets, "wall_s_per_fleet": wall}
+
+
+def _meet_at(ready: Barrier) -> None:
+    global _ready
+    _ready = ready
+
+
+def _timed(core: int) -> float:
+    """Seconds of wall time for the largest batch, compiled before."""
+    os.sched_setaffinity(0, {core})
+    world = jax.device_put(worlds(BASE, SEEDS[0] + np.arange(BATCHES[-1])))
+    run(world, "shivya")
+    _ready.wait()
+    return once(lambda: run(world, "shivya"))[1].wall
 
 
 def laws() -> Iterator[Row]:
@@ -96,24 +141,79 @@ def laws() -> Iterator[Row]:
     yield from compare("laws", "load .85", BASE, [LAWS[name] for name in order])
 
 
+def light() -> Iterator[Row]:
+    """Where there is little to share: power of two choices by fresh and by stale probes, too."""
+    for load in (0.3, 0.5):
+        names = ("sed", "jsq2", "jsq2stale", "sedAll", "shivya")
+        yield from compare(
+            "light", f"load {load:g}", replace(BASE, load=load), [LAWS[name] for name in names]
+        )
+
+
+def build() -> Iterator[Row]:
+    """The law put together from the ground: each row has all that the rows above it have."""
+    sed, numbers = LAWS["sed"], Params()
+    blind = replace(sed, name="shortest expected delay", params=replace(sed.params, own_sent=0.0))
+    counted = replace(sed, name="+ jobs under way (sed)")
+    plain = replace(numbers, drift=0.0, kappa=0.0, prior_jobs=1e9)
+    step = Law("+ gap and potential", LAWS["shivya"].place, potential=True, params=plain)
+    steps = [counted, blind, step]
+    added: dict[str, dict[str, Any]] = {
+        "+ slope": {"slope": True},
+        "+ split horizon": {"split": True},
+        "+ guarded flow": {"handover": "flow"},
+        "+ forecast": {"params": replace(plain, drift=numbers.drift)},
+        "+ order of birth": {"order": True},
+        "+ requests of idle nodes": {"pull": "guarded"},
+        "+ residual times": {"params": replace(numbers, prior_jobs=1e9)},
+        "+ measured rates (shivya)": {"params": numbers},
+    }
+    for name, changes in added.items():
+        step = replace(step, name=name, **changes)
+        steps.append(step)
+    yield from compare("build", "load .85", BASE, steps)
+
+
+def parts_off() -> dict[str, Law]:
+    """The law without one of its parts."""
+    whole, numbers = LAWS["shivya"], Params()
+    return {
+        "own-sent": replace(whole, params=replace(numbers, own_sent=0.0)),
+        "slope": replace(whole, slope=False),
+        "drift": replace(whole, params=replace(numbers, drift=0.0)),
+        "flow": replace(whole, handover="none"),
+        "guard": replace(whole, guard=False),
+        "pull": replace(whole, pull="none"),
+        "order": replace(whole, order=False),
+        "potential": replace(whole, potential=False, slope=False, split=False),
+        "split horizon": replace(whole, split=False),
+        "residual times": replace(whole, params=replace(numbers, kappa=0.0)),
+        "measured rates": replace(whole, params=replace(numbers, prior_jobs=1e9)),
+    }
+
+
 def ablation() -> Iterator[Row]:
     """W2 with one thing changed at a time."""
     whole, numbers = LAWS["shivya"], Params()
-    changed: dict[str, Law] = {
-        "no slope": replace(whole, slope=False),
+    changed = {f"no {name}": law for name, law in parts_off().items()} | {
         "no slope, half of own-sent": replace(whole, slope=False, params=replace(numbers, own_sent=0.5)),
-        "no drift": replace(whole, params=replace(numbers, drift=0.0)),
-        "no flow": replace(whole, handover="none"),
-        "no pull": replace(whole, pull="none"),
-        "no order": replace(whole, order=False),
-        "no potential": replace(whole, potential=False, slope=False, split=False),
-        "no split horizon": replace(whole, split=False),
-        "no kappa, rates as configured": replace(whole, params=replace(numbers, kappa=0.0, prior_jobs=1e9)),
         "slope over half of gap + hop": replace(whole, params=replace(numbers, slope_share=0.5)),
         "gap .08": replace(whole, params=replace(numbers, gap=0.08)),
     }
     named = [replace(law, name=f"shivya, {name}") for name, law in changed.items()]
     yield from compare("ablation", "load .85", BASE, [LAWS["sed"], whole, *named])
+
+
+def elsewhere() -> Iterator[Row]:
+    """The parts that show little at load .85, in other regimes."""
+    off = parts_off()
+    named = [
+        replace(off[name], name=f"shivya, no {name}")
+        for name in ("pull", "split horizon", "residual times", "measured rates")
+    ]
+    for regime in ELSEWHERE:
+        scenario = replace(BASE, **REGIMES[regime])
+        yield from compare("elsewhere", regime, scenario, [LAWS["shivya"], *named])
 
 
 def regimes() -> Iterator[Row]:
@@ -127,8 +227,10 @@ def regimes() -> Iterator[Row]:
 def ideas() -> Iterator[Row]:
     """What was tried and is not in the law; the law as it is is the yardstick here."""
     whole = LAWS["shivya"]
-    by_rate = replace(whole, name="shivya, gap by the neighbour's rate", place=_gap_by_rate)
-    yield from compare("ideas", "load .85", BASE, [whole, by_rate])
+    by_rate = replace(whole, name="shivya, gap by the neighbour's rate", place=_gap_by_rate(1.0))
+    by_root = replace(whole, name="shivya, gap by the root of its rate", place=_gap_by_rate(0.5))
+    against = replace(whole, name="shivya, gap against the root of its rate", place=_gap_by_rate(-0.5))
+    yield from compare("ideas", "load .85", BASE, [whole, by_rate, by_root, against])
     for name in ("load .85", "30 % of heartbeats lost", "the busiest node crashes for 15 s"):
         scenario = replace(BASE, **REGIMES.get(name, {}))
         hasty = replace(whole, name="shivya, silent after 3 heartbeats")
@@ -144,12 +246,17 @@ def telemetry() -> Iterator[Row]:
         yield from compare("telemetry", name, regime, rivals, then)
 
 
-def _gap_by_rate(view: LocalView, params: Params) -> Array:
-    """A move must gain more where it makes its neighbour busy for longer."""
-    gap = params.gap * view.live.sum() / jnp.where(view.live, view.rate, 0).sum() * view.rate
-    costs = jnp.where(view.live, neighbour_view(view, params) + view.hop + params.gap**2 / gap, jnp.inf)
-    best = jnp.argmin(costs).astype(jnp.int32)
-    return jnp.where(costs[best] < view.own, best, jnp.int32(-1))
+def _gap_by_rate(power: float) -> Place:
+    """A move must gain more, or less, where it makes its neighbour busy for longer."""
+
+    def place(view: LocalView, params: Params) -> Array:
+        mean = jnp.where(view.live, view.rate, 0).sum() / view.live.sum()
+        gap = params.gap * (mean / view.rate) ** power
+        costs = jnp.where(view.live, neighbour_view(view, params) + view.hop + gap, jnp.inf)
+        best = jnp.argmin(costs).astype(jnp.int32)
+        return jnp.where(costs[best] < view.own, best, jnp.int32(-1))
+
+    return place
 
 
 def compare(

@@ -345,7 +345,15 @@ def fleet_targets(rows: Sequence[Row]) -> list[Target]:
             )
     moves = [news["load .85", law]["moves"] for law in ("shivya", "sed")]
     share, mean = beside(news, worst, "sed"), beside(news, "load .5", "sed", "mean_ratio")
+    pair = [row["wall_s_per_fleet"] for row in rows if row["what"] == "speed, 2 processes"]
+    speed = [
+        Target("64 nodes for 75 s in at most .15 s, batched on two cores", f"{wall:.2f} s", wall <= 0.15)
+        for wall in pair
+    ]
+    large = [row["cpu_s_per_fleet"] for row in rows if "100,000" in row["what"]]
+    speed += [Target("100,000 nodes in one rollout", f"{cpu:.0f} s for four seconds", True) for cpu in large]
     return [
+        *speed,
         *targets,
         Target(
             "no more moves per job than sed at load .85",

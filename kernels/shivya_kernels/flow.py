@@ -104,6 +104,24 @@ def tail_time(
 
 
 @jax.jit
+def grants(
+    tail: Float[ArrayLike, "*K"],
+    servers: Float[ArrayLike, "*K"],
+    service_rate: Float[ArrayLike, "*K"],
+    hop: Float[ArrayLike, "*#K"],
+    gap: Float[ArrayLike, ""],
+) -> Bool[Array, "*K"]:
+    """Whether idle neighbours that ask get a job: the last one held here would gain by it.
+
+    It is done here in `tail` seconds; there, after a transfer of `hop` seconds, a server is free.
+    """
+    servers = as_float(servers)
+    there = waiting_time(jnp.zeros_like(servers), servers, service_rate)
+    gains: Bool[Array, "*K"] = as_float(tail) > there + as_float(hop) + gap
+    return gains
+
+
+@jax.jit
 def residual_time(
     elapsed: Float[ArrayLike, "*S"], rate: Float[ArrayLike, "*S"], kappa: Float[ArrayLike, ""] = 0.3
 ) -> Float[Array, "*S"]:

@@ -234,6 +234,20 @@ def test_a_job_is_granted_while_the_last_one_would_be_served_sooner_there() -> N
     assert placement.grant(slow, 0, 22, 1, 20.0, 0.0)
 
 
+def test_requests_are_granted_as_in_simulated_fleets() -> None:
+    rng = np.random.default_rng(5)
+    own, theirs = rng.integers(1, 6, (2, 2000))
+    queue, hop = rng.integers(0, 40, 2000), rng.uniform(0.001, 0.2, 2000)
+    rate, their_rate = np.exp(rng.uniform(0, 5, (2, 2000)))
+    with jax.enable_x64(True):
+        tail = flow.tail_time(queue.astype(float), own.astype(float), rate)
+        expected = np.asarray(flow.grants(tail, theirs.astype(float), their_rate, hop, 0.05)) & (queue > own)
+    assert 200 < expected.sum() < 1800
+    for n, yes in enumerate(expected):
+        known = table(row(servers=int(theirs[n]), service_rate=their_rate[n], hop=hop[n]))
+        assert placement.grant(known, 0, int(queue[n]), int(own[n]), rate[n], 0.0) == yes
+
+
 def random_states(rng: np.random.Generator, count: int, grid: float | None) -> dict[str, Any]:
     """Own numbers and those of five neighbours; on a grid of binary fractions sums are exact: ties occur."""
 

@@ -291,10 +291,10 @@ def _asked(
     best = jnp.max(jnp.where(live, wait, -jnp.inf), axis=1, initial=0)
     weight = jnp.where(live, worth * jnp.exp(-(best[:, None] - wait) / width), 0)
     shares = worth * weight / (weight.sum(axis=1) + law.TINY)[:, None]
-    rates = jnp.broadcast_to(me.rate[:, None], wait.shape)
-    asking = jnp.stack([(idle * fed.seconds / _ASKING_SECONDS)[:, None] * shares, rates], axis=2)
+    alone = jnp.broadcast_to((me.slots / me.rate)[:, None], wait.shape)
+    asking = jnp.stack([(idle * fed.seconds / _ASKING_SECONDS)[:, None] * shares, alone], axis=2)
     asked = st.across(fed.world, asking)
-    gain = me.tail[:, None] - 1 / jnp.maximum(asked[:, :, 1], law.TINY) - fed.hop - params.gap
+    gain = me.tail[:, None] - asked[:, :, 1] - fed.hop - params.gap
     return asked[:, :, 0] * jnp.where(asked[:, :, 0] > 0, law.step_up(gain, width), 0)
 
 

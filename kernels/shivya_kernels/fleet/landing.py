@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
 
+from shivya_kernels import flow
 from shivya_kernels.fleet import queues, views, wire
 from shivya_kernels.fleet import state as st
 from shivya_kernels.fleet.handover import SMALLEST_VICTIM, Omniscience
@@ -162,17 +163,20 @@ def _deal(
     moved &= space
 
     asker = jnp.maximum(link, 0) // shape.degree
+    back = world.back.at[jnp.maximum(link, 0)].get(mode="clip")
     granted = request & (me.waiting > 0) & (me.held >= SMALLEST_VICTIM) & space
     if law.pull == "guarded":
         hop = jnp.float32(shape.hop * shape.step / 1e6)
-        granted &= me.tail > 1 / state.meters.rate[asker] + hop + params.gap
+        told = state.heard.table[node, :, back % shape.degree]
+        live = step.astype(jnp.float32) - told[:, st.STAMP] <= world.expiry.astype(jnp.float32)
+        granted &= live & flow.grants(me.tail, world.servers[asker], told[:, st.RATE], hop, params.gap)
     kept = undecided & ~moved
     moved, granted, kept, link_out, started = _worked_out((moved, granted, kept, link_out, started))
     changed, given = queues.change(state.queues, node, ends, job, kept, place, granted, law.order)
     ready = jnp.where(fresh, world.born.at[job].get(mode="clip"), now)
     stored = state.jobs.ready.at[jnp.where(kept, job, shape.jobs)].set(ready, mode="drop")
     state = state._replace(queues=changed, jobs=state.jobs._replace(ready=stored))
-    link_out = jnp.where(granted, world.back.at[jnp.maximum(link, 0)].get(mode="clip"), link_out)
+    link_out = jnp.where(granted, back, link_out)
     tally = jnp.where(granted, wire.BY_REQUEST, wire.BY_PLACEMENT)
     state = wire.ship(
         world, params, state, step, jnp.where(granted, given, job), link_out, moved | granted, tally
