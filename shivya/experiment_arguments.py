@@ -51,10 +51,12 @@ def add(verbs: Any, command: AddCommand) -> None:
     fleets.add_argument("--seeds", type=counting, default=3, help="fleets per law and load (default 3)")
     fleets.add_argument("--seed0", type=whole, default=0, metavar="K", help="the first seed (default 0)")
     fleets.add_argument(
-        "--coordinator", metavar="HOST:PORT", help="share the seeds with other processes: where process 0 is"
+        "--coordinator", metavar="HOST:PORT", help="share the seeds with other hosts: where host 0 listens"
     )
-    fleets.add_argument("--processes", type=counting, metavar="N", help="how many there are in all")
-    fleets.add_argument("--process", type=whole, metavar="I", help="which one this is; 0 prints and writes")
+    fleets.add_argument(
+        "--hosts", type=counting, metavar="N", help="how many there are in all; each is a process"
+    )
+    fleets.add_argument("--host", type=whole, metavar="I", help="which one this is; 0 prints and writes")
     fleets.add_argument("--csv", metavar="FILE", type=Path, help="write the rows to a file, too")
     fleets.add_argument("--plot", metavar="FILE.svg", type=Path, help="draw p99 of every law to a file, too")
     choose_json(fleets)

@@ -37,7 +37,7 @@ ALTERED: tuple[tuple[str, str, str], ...] = (
     (r"^shivya simulate(?!.*--seeds)", "shivya simulate --seeds 3", "the default, in words"),
     (r"^(shivya simulate.*) --nodes 64", r"\1 --nodes 8 --seconds 2", "64 nodes for a minute"),
     (r"^(shivya simulate.*) --seeds \d+", r"\1 --seeds 2", "as many fleets"),
-    (r"^(shivya simulate.*--process \d)", r"\1 --laws none", "three laws fewer"),
+    (r"^(shivya simulate.*--host \d)", r"\1 --laws none", "three laws fewer"),
     (r"^(shivya tune .*) --minutes 15$", r"\1", "the default"),
     (r"^shivya whatif", "shivya whatif --twins 4 --seconds 5", "64 twins for a minute"),
     (r"^(shivya demo)(?: --nodes 5)?(?: --seconds \d+)?", r"\1 --nodes 2 --seconds 5", "5 nodes, a minute"),

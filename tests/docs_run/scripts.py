@@ -226,10 +226,8 @@ FLEETS = {
     "shivya simulate --nodes 64 --load .5,.85 --laws sed,shivya,oracle --seeds 3 --plot p99.svg": r"^oracle ",
 }
 TOGETHER = {
-    "shivya simulate --seeds 64 --coordinator 10.0.0.5:7000 --processes 2 --process 1": "^$",
-    "shivya simulate --seeds 64 --coordinator 10.0.0.5:7000 --processes 2 --process 0 --csv rows.csv": (
-        "^none "
-    ),
+    "shivya simulate --seeds 64 --coordinator 10.0.0.5:7000 --hosts 2 --host 1": "^$",
+    "shivya simulate --seeds 64 --coordinator 10.0.0.5:7000 --hosts 2 --host 0 --csv rows.csv": ("^none "),
 }
 TUNE = {
     "shivya tune scenario.toml -o params.toml": (

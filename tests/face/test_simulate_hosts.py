@@ -1,4 +1,4 @@
-"""Seeds shared among processes of JAX's distributed runtime: the rows are those of one process alone."""
+"""Seeds shared among hosts by JAX's distributed runtime: the rows are those of one process alone."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_two_processes_print_what_one_would(
     assert main(argv) == 0
     alone = json.loads(capsys.readouterr().out)
     running = []
-    shared = ["--coordinator", coordinator, "--processes", "2", "--csv", "rows.csv"]
-    for process in range(2):
-        command = [sys.executable, "-m", "shivya", *argv, *shared, "--process", str(process)]
+    shared = ["--coordinator", coordinator, "--hosts", "2", "--csv", "rows.csv"]
+    for host in range(2):
+        command = [sys.executable, "-m", "shivya", *argv, *shared, "--host", str(host)]
         running.append(
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
         )
@@ -41,13 +41,13 @@ def test_two_processes_print_what_one_would(
             process.wait()
     assert [process.returncode for process in running] == [0, 0], said
     assert json.loads(said[0][0]) == alone
-    assert said[1][0] == "", "only process 0 prints"
+    assert said[1][0] == "", "only host 0 prints"
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + len(alone["rows"])
 
 
-@pytest.mark.parametrize(("seeds", "processes"), [(3, 2), (7, 3), (4, 4), (64, 5)])
-def test_every_seed_has_one_process_and_every_process_a_seed(seeds: int, processes: int) -> None:
-    shares = [Hosts("h:1", processes, i).share(range(100, 100 + seeds)) for i in range(processes)]
+@pytest.mark.parametrize(("seeds", "hosts"), [(3, 2), (7, 3), (4, 4), (64, 5)])
+def test_every_seed_has_one_host_and_every_host_a_seed(seeds: int, hosts: int) -> None:
+    shares = [Hosts("h:1", hosts, i).share(range(100, 100 + seeds)) for i in range(hosts)]
     assert [seed for share in shares for seed in share] == list(range(100, 100 + seeds))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -60,14 +60,14 @@ def test_every_seed_has_one_process_and_every_process_a_seed(seeds: int, process
         (("host", 2, 0), "HOST:PORT"),
         ((":7000", 2, 0), "HOST:PORT"),
         (("host:0", 2, 0), "HOST:PORT"),
-        (("host:7000", 2, 2), "--process 2 is not among 0 to 1"),
-        (("host:7000", 4, 0), "4 processes share 3 seeds"),
+        (("host:7000", 2, 2), "--host 2 is not among 0 to 1"),
+        (("host:7000", 4, 0), "4 hosts share 3 seeds"),
     ],
 )
 def test_flags_that_do_not_fit_are_told_at_once(
     given: tuple[str | None, int | None, int | None], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("--coordinator", "--processes", "--process")
+    names = ("--coordinator", "--hosts", "--host")
     flags = [
         word
         for name, value in zip(names, given, strict=True)
@@ -79,5 +79,5 @@ def test_flags_that_do_not_fit_are_told_at_once(
     assert words in captured.err and captured.err.count("\n") == 1 and not captured.out
 
 
-def test_a_process_alone_needs_no_flags() -> None:
-    assert Hosts.of(Namespace(coordinator=None, processes=None, process=None, seeds=1)) is None
+def test_one_alone_needs_no_flags() -> None:
+    assert Hosts.of(Namespace(coordinator=None, hosts=None, host=None, seeds=1)) is None
