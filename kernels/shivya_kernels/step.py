@@ -1,7 +1,7 @@
 """One tick of the law: believe, couple, flow, form.
 
 The step that the daemon runs ten times a second is the step that an ensemble batches and ``jax.grad``
-tunes. It is compiled once per capacity and float type: joins, departures, partitions, splits, grown
+differentiates. It is compiled once per capacity and float type: joins, departures, partitions, splits, grown
 dimensions and other programs change masks and numbers, never shapes. Nothing raises inside; what went wrong
 is a bit in ``info.status``.
 """
