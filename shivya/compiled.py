@@ -16,6 +16,9 @@ from shivya.errors import CommandError, ExitCode
 
 T = TypeVar("T")
 
+Show = Callable[[str, float], None]
+"""Shows what is done now, and the share of all that is; any thread may call it."""
+
 
 class Interrupted(Exception):
     """Ctrl-C came while compiled code ran; the process must now end with `leave`."""
@@ -75,8 +78,8 @@ def keep_what_is_compiled() -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, float], None]]:
-    """Show a bar while the context lasts, where a person looks: what is done now, and the share that is."""
+def progress() -> Iterator[Show]:
+    """A bar while the context lasts, where a person looks."""
     if not sys.stderr.isatty():
         yield lambda what, share: None
         return

@@ -9,7 +9,7 @@ Importing this module loads neither JAX nor NumPy; running something does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,7 +62,7 @@ def run(
     seeds: Sequence[int] = (0,),
     params: Params | None = None,
 ) -> Result:
-    """Run one fleet per seed, side by side, under one law.
+    """Run one fleet per seed, side by side on all devices of this process, under one law.
 
     `law` is a name in `shivya_kernels.fleet.LAWS`, a `fleet.Law`, or a function `place(view, params)` of a
     `fleet.LocalView` that returns the slot of a neighbour, or -1 to queue the job here; it is compiled, so it
@@ -79,28 +79,39 @@ def compare(
     params: Params | None = None,
 ) -> tuple[Result, ...]:
     """Run several laws, one after the other, on the same fleets and the same jobs; see `run`."""
-    from shivya_kernels.fleet import worlds
+    from shivya_kernels.fleet import spread
 
     if not len(seeds):
         raise ValueError("seeds must name at least one fleet")
-    world = worlds(scenario, tuple(seeds))
-    return tuple(measure(world, law, params) for law in laws)
+    fleets = spread(scenario, tuple(seeds))
+    return tuple(measure(fleets, law, params) for law in laws)
 
 
-def measure(world: World, law: str | Law | Place, params: Params | None = None) -> Result:
-    """Run one law on fleets that `fleet.worlds` made, and wait until it is done."""
-    from shivya_kernels.fleet import simulate
+def measure(
+    fleets: World | Sequence[World],
+    law: str | Law | Place,
+    params: Params | None = None,
+    told: Callable[[float], None] | None = None,
+) -> Result:
+    """Run one law on fleets that `fleet.worlds` or `fleet.spread` made, and wait until it is done.
+
+    `told` hears now and then how many seconds have been simulated.
+    """
+    from shivya_kernels.fleet import World, simulate
     from shivya_kernels.fleet.laws import law_of
 
     law = law_of(law)
-    if world.scenario is None:
+    worlds = (fleets,) if isinstance(fleets, World) else tuple(fleets)
+    scenario = worlds[0].scenario
+    if scenario is None:
         raise ValueError("the world has lost its scenario; make it with fleet.worlds")
-    trace = simulate(world, law, params)
+    trace = simulate(worlds, law, params, told)
+    each = [(world, fleet, seed) for world in worlds for fleet, seed in enumerate(world.seeds)]
     rows = tuple(
-        {"law": law.name, "load": _load(world, fleet), "seed": seed, **trace.summary(fleet)}
-        for fleet, seed in enumerate(world.seeds)
+        {"law": law.name, "load": _load(world, fleet), "seed": seed, **trace.summary(position)}
+        for position, (world, fleet, seed) in enumerate(each)
     )
-    return Result(law.name, world.scenario, world.seeds, rows, trace)
+    return Result(law.name, scenario, tuple(seed for _, _, seed in each), rows, trace)
 
 
 def _load(world: World, fleet: int) -> float:

@@ -13,9 +13,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shivya.compiled import Apart, Interrupted, keep_what_is_compiled, leave, progress
+from shivya.compiled import Apart, Interrupted, Show, keep_what_is_compiled, leave, progress
 from shivya.errors import CommandError, ExitCode
 from shivya.simulate_hosts import Hosts
 from shivya_daemon.views.words import finite
@@ -86,9 +87,8 @@ def simulate(options: Namespace) -> int:
         plan = _plan(options, hosts)
         try:
             with progress() as show:
-                for run in apart.each(lambda: _runs(plan)):
-                    runs.append(run)
-                    show("simulating", len(runs) / plan.runs)
+                for run in apart.each(lambda: _runs(plan, show)):
+                    runs.append(run)  # noqa: PERF402 -- those that are done are kept on Ctrl-C
         except Interrupted:
             interrupted = True
     if hosts is None or hosts.prints:
@@ -151,17 +151,27 @@ def _jobs(scenario: Scenario) -> float:
     return scenario.load * rate * scenario.nodes * scenario.horizon
 
 
-def _runs(plan: _Plan) -> Iterator[_Run]:
-    """Yield every law at every load."""
+def _runs(plan: _Plan, show: Show) -> Iterator[_Run]:
+    """Yield every law at every load, and show how far each is."""
     from shivya import experiments
-    from shivya_kernels.fleet import worlds
+    from shivya_kernels.fleet import spread
 
+    done = 0
     with nullcontext() if plan.hosts is None else plan.hosts.met():
         for scenario in plan.scenarios:
-            world = worlds(scenario, plan.own_seeds)
+            fleets = spread(scenario, plan.own_seeds)
             for law in plan.laws:
-                rows = experiments.measure(world, law).rows  # not the trace, which may be large
+                show(f"compiling {law}", done / plan.runs)
+                told = partial(_show_run, show, plan.runs, done, law, scenario.horizon)
+                rows = experiments.measure(fleets, law, told=told).rows  # not the trace, which may be large
                 yield rows if plan.hosts is None else plan.hosts.gathered(rows)
+                done += 1
+
+
+def _show_run(show: Show, runs: int, done: int, law: str, horizon: float, seconds: float) -> None:
+    """Show how far a run is: by the time in which jobs arrive, as how long the last take is not known."""
+    what = f"simulating {law}" if seconds < horizon else f"draining {law}"
+    show(what, (done + min(seconds / horizon, 1.0)) / runs)
 
 
 def _publish(options: Namespace, plan: _Plan, runs: Sequence[_Run]) -> None:

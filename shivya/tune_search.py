@@ -21,7 +21,7 @@ import numpy as np
 
 from shivya import experiments, tune_space, tune_sweep
 from shivya.experiments import Estimate, Row
-from shivya_kernels.fleet import LAWS, Params, Scenario, World, worlds
+from shivya_kernels.fleet import LAWS, Params, Scenario, World, alike
 from shivya_kernels.fleet.fluid import delay_quantile, fluid
 from shivya_kernels.fleet.fluid_feed import STEP_SECONDS, Feed, feed
 
@@ -266,9 +266,9 @@ class _Fleets:
 
     def __init__(self, plan: Plan) -> None:
         groups = {name: _groups(seeds, plan.group) for name, seeds in plan.splits.items()}
-        flat = iter(_alike(plan.scenario, [group for each in groups.values() for group in each]))
+        flat = iter(alike(plan.scenario, [group for each in groups.values() for group in each]))
         self._worlds = {name: [next(flat) for _ in each] for name, each in groups.items()}
-        batches = _alike(plan.scenario, _groups(plan.splits["train"], plan.fleets))
+        batches = alike(plan.scenario, _groups(plan.splits["train"], plan.fleets))
         self.service = float(np.mean([_service(world) for world in batches]))
         # One step for all, so that they run by one compiled program.
         step = min(STEP_SECONDS, max(FLUID_STEP * self.service, plan.scenario.step))
@@ -297,14 +297,6 @@ def _service(world: World) -> float:
 
 def _groups(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
     return [seeds[k : k + size] for k in range(0, len(seeds), size)]
-
-
-def _alike(scenario: Scenario, groups: Sequence[Sequence[int]]) -> list[World]:
-    """Worlds of one shape, which run by one compiled program."""
-    drawn = [worlds(scenario, group) for group in groups]
-    sizes = ("rows", "degree", "near", "listeners", "jobs", "burst")
-    room = replace(drawn[0].shape, **{name: max(getattr(w.shape, name) for w in drawn) for name in sizes})
-    return [w if w.shape == room else worlds(scenario, w.seeds, room) for w in drawn]
 
 
 def _descend(plan: Plan, feeds: Sequence[Feed], defaults: Params, at: Point) -> Iterator[Point]:

@@ -7,6 +7,8 @@ import math
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +159,26 @@ def test_progress_shows_on_a_terminal_only(capsys, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert main(["simulate", "scenario.toml", "--laws", "none", "--json"]) == 0
-    assert "simulating" in terminal.getvalue()
+    assert "draining none" in terminal.getvalue() and "100%" in terminal.getvalue()
     assert json.loads(capsys.readouterr().out)["rows"]
+
+
+def test_progress_moves_within_a_run(capsys, monkeypatch):
+    shown: list[tuple[str, float]] = []
+
+    @contextmanager
+    def watched():
+        yield lambda what, share: shown.append((what, share))
+
+    monkeypatch.setattr(simulate, "progress", watched)
+    rows(capsys, "scenario.toml", "--laws", "none,sed")
+    assert [what for what, _ in groupby(shown, lambda item: item[0])] == [
+        f"{what} {law}" for law in ("none", "sed") for what in ("compiling", "simulating", "draining")
+    ]
+    shares = [share for _, share in shown]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert len({share for share in shares if 0 < share < 0.5}) >= 4
+    assert len({share for share in shares if 0.5 < share < 1}) >= 4
 
 
 INTERRUPTED = """
@@ -168,12 +188,12 @@ from shivya.cli import main
 
 measure, calls = experiments.measure, []
 
-def stuck_at_the_second(world, law, params=None):
+def stuck_at_the_second(fleets, law, params=None, told=None):
     calls.append(law)
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGINT)
         threading.Event().wait()
-    return measure(world, law, params)
+    return measure(fleets, law, params, told)
 
 experiments.measure = stuck_at_the_second
 sys.exit(main(sys.argv[1:]))

@@ -87,10 +87,22 @@ def test_a_second_batch_of_the_same_shape_compiles_nothing() -> None:
 
     scenario = replace(TINY, nodes=4, edges=((0, 1), (1, 2), (2, 3)), arrivals=((0, 0.5, 1.0), (1, 0.6, 1.0)))
     simulate(worlds(scenario, [0]), "sed")
-    before = discrete.run._cache_size()
+    before = discrete.go_on._cache_size()
     simulate(worlds(replace(scenario, arrivals=((2, 0.3, 1.0), (1, 0.6, 2.0))), [9]), "sed")
     simulate(worlds(scenario, [1]), "sed", Params(gap=0.1))
-    assert discrete.run._cache_size() == before
+    assert discrete.go_on._cache_size() == before
+
+
+def test_whoever_is_told_how_far_a_run_is_changes_nothing() -> None:
+    """In parts or in one go, to the bit; a world that was on the device before is still good afterwards."""
+    world = jax.device_put(worlds(TINY, [1, 2]))
+    heard: list[float] = []
+    told = simulate(world, "shivya", told=heard.append)
+    untold = simulate(world, "shivya")
+    for name in ("sojourn", "moves", "held", "heartbeats", "sent", "seconds"):
+        assert_array_equal(getattr(told, name), getattr(untold, name))
+    assert heard == sorted(set(heard)) and heard[-1] == pytest.approx(float(told.seconds))
+    assert sum(seconds < TINY.horizon for seconds in heard) >= 4
 
 
 def test_no_heartbeat_no_move() -> None:

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from shivya_kernels import flow
 from shivya_kernels.complex import SimplicialComplex
-from shivya_kernels.fleet import Outage, Scenario, World, graph, worlds
+from shivya_kernels.fleet import Outage, Scenario, World, alike, graph, worlds
 from shivya_kernels.fleet.arrivals import draw_arrivals
 from shivya_kernels.fleet.world import roomy
 
@@ -140,6 +140,18 @@ def test_the_freshest_word_comes_from_the_best_relay() -> None:
     assert near.member[0].tolist() == [3]
     assert int(table.neighbour[0, near.slot[0, 0]]) == 1
     assert int(table.neighbour[1, near.there[0, 0]]) == 3
+
+
+def test_groups_of_unequal_size_get_one_shape() -> None:
+    two, one = alike(SMALL, [(3, 5), (4,)], 2)
+    assert two.shape == one.shape and one.seeds == (4,)
+    assert_array_equal(jobs_of(one, 0), jobs_of(worlds(SMALL, [4]), 0))
+    assert set(one.fleet.tolist()) == {0, 2} == set(one.owner.tolist())
+    unequal = alike(SMALL, [(3, 5), (4,)])
+    assert [replace(world.shape, fleets=2) for world in unequal] == [two.shape] * 2
+    assert [world.shape.fleets for world in unequal] == [2, 1]
+    with pytest.raises(ValueError, match="there is room for 1"):
+        worlds(SMALL, [3, 5], replace(one.shape, fleets=1))
 
 
 def test_a_fleet_fits_into_more_room_but_not_into_less() -> None:

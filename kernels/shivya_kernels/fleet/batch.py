@@ -1,7 +1,8 @@
-"""The two calls: a batch of worlds under a law, and one fleet from a key."""
+"""The two calls: a batch of fleets under a law, and one fleet from a key."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,19 +11,36 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from shivya_kernels.fleet import discrete
+from shivya_kernels.fleet import devices, discrete
+from shivya_kernels.fleet.discrete import Told
 from shivya_kernels.fleet.handover import Omniscience
 from shivya_kernels.fleet.laws import Law, Params, Place, law_of
 from shivya_kernels.fleet.omniscience import omniscience
 from shivya_kernels.fleet.scenario import Scenario
-from shivya_kernels.fleet.trace import FleetTrace, trace_of
+from shivya_kernels.fleet.trace import FleetTrace, joined, trace_of
 from shivya_kernels.fleet.world import World, roomy, worlds
 
 
-def simulate(world: World, law: Law | str | Place, params: Params | None = None) -> FleetTrace:
-    """Run a batch of fleets under one law until every job is done. Compiles once per shape and law."""
+def simulate(
+    world: World | Sequence[World],
+    law: Law | str | Place,
+    params: Params | None = None,
+    told: Told | None = None,
+) -> FleetTrace:
+    """Run a batch of fleets under one law until every job is done. Compiles once per shape and law.
+
+    Several worlds, as `spread` makes them, run on a device each; the trace is that of all fleets in a row.
+    `told` hears now and then how many seconds have been simulated.
+    """
     law = law_of(law)
-    return _run(world, omniscience(world, law), law, params)
+    each = (world,) if isinstance(world, World) else world
+    sees = [omniscience(one, law) for one in each]
+    if len(each) == 1:
+        return _run(each[0], sees[0], law, params, told)
+    bare, chunk = [_bare(one) for one in each], _chunk(each[0])
+    outcomes = devices.run(bare, law, _numbers(law, params), sees, chunk, told)
+    traces = [trace_of(one, outcome) for one, outcome in zip(each, outcomes, strict=True)]
+    return joined(traces, [len(one.seeds) for one in each])
 
 
 def rollout(
@@ -48,12 +66,22 @@ def rollout(
     return _run(world, sees, law, params)
 
 
-def _run(world: World, sees: Omniscience, law: Law, params: Params | None) -> FleetTrace:
+def _run(
+    world: World, sees: Omniscience, law: Law, params: Params | None, told: Told | None = None
+) -> FleetTrace:
+    outcome = discrete.run(_bare(world), law, _numbers(law, params), sees, _chunk(world), told)
+    return trace_of(world, outcome)
+
+
+def _numbers(law: Law, params: Params | None) -> Params:
     chosen = law.params if params is None else params
-    numbers = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), chosen)
-    # Decisions are taken so many at a time: a fraction of those of a step, for few are put off by others.
-    chunk = int(min(max(world.shape.places // 256 * 16, 16), 256))
-    return trace_of(world, discrete.run(_bare(world), law, numbers, sees, chunk))
+    numbers: Params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), chosen)
+    return numbers
+
+
+def _chunk(world: World) -> int:
+    """Decisions taken at a time: a fraction of those of a step, for few are put off by others."""
+    return int(min(max(world.shape.places // 256 * 16, 16), 256))
 
 
 def _bare(world: World) -> World:

@@ -29,7 +29,7 @@ def omniscience(world: World, law: Law) -> Omniscience:
     known = np.zeros((2, m, n), bool)
     distance = np.zeros((2, m, n) if paths else (1, 1, 1), np.float32)
     route = np.full((2, m, n) if paths else (1, 1, 1), -1, np.int32)
-    for b in range(shape.fleets):
+    for b in range(int(world.fleet[world.fleet < shape.fleets].max(initial=-1)) + 1):
         (places,) = np.nonzero(world.fleet == b)
         at = places[np.argsort(world.name[places])]
         member[at] = at

@@ -169,7 +169,8 @@ def initial(world: World, chunk: int, second_order: bool, omniscient: bool) -> S
         servers=Servers(whole(j, m, c), whole(0, m, c), whole(0, m, c)),
         wire=Wire(whole(j, late, 4 * m + 2 * chunk), whole(-1, late, 4 * m + 2 * chunk), whole(0, late)),
         traffic=Traffic(zeros(links), zeros(links), zeros(links)),
-        meters=Meters(zeros(m), zeros(m), zeros(m), jnp.asarray(world.nominal)),
+        # A copy: what fleets change as they run must not be what they were given.
+        meters=Meters(zeros(m), zeros(m), zeros(m), jnp.array(world.nominal, copy=True)),
         heard=Heard(
             zeros(shape.history, m, PUBLISHED),
             zeros(shape.history, links),

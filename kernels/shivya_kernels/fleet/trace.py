@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import jax
@@ -117,4 +119,28 @@ def trace_of(world: World, outcome: Any) -> FleetTrace:
         sent=outcome.sent,
         received=jnp.where(jnp.asarray(world.linked).reshape(-1), outcome.received[back], 0),
         seconds=outcome.steps * (shape.step / MICROSECONDS),
+    )
+
+
+_PER_JOB_OR_LINK = ("node", "born", "sojourn", "moves", "placements", "measured", "sent", "received")
+_PER_FLEET = ("arrived", "done", "refused", "lost", "left", "heartbeats", "requests", "held", "peak")
+
+
+def joined(traces: Sequence[FleetTrace], fleets: Sequence[int]) -> FleetTrace:
+    """One trace of several runs of one scenario, of each the first so many fleets, in a row."""
+    firsts, total = accumulate(fleets, initial=0), sum(fleets)
+    renumbered = [
+        jnp.where(trace.fleet < count, trace.fleet + first, total)
+        for trace, count, first in zip(traces, fleets, firsts, strict=False)
+    ]
+    rows = {name: [getattr(trace, name) for trace in traces] for name in _PER_JOB_OR_LINK}
+    columns = {
+        name: [getattr(trace, name)[..., :count] for trace, count in zip(traces, fleets, strict=True)]
+        for name in _PER_FLEET
+    }
+    return FleetTrace(
+        fleet=jnp.concatenate(renumbered),
+        seconds=jnp.max(jnp.stack([trace.seconds for trace in traces])),
+        **{name: jnp.concatenate(parts) for name, parts in rows.items()},
+        **{name: jnp.concatenate(parts, axis=-1) for name, parts in columns.items()},
     )

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from shivya_kernels.fleet.draw import Fleet
 from shivya_kernels.fleet.scenario import MICROSECONDS, Scenario
 
+_SIZES = ("rows", "degree", "near", "listeners", "jobs", "burst")
+"""Of a shape, those that are drawn; the others follow from the scenario and the number of fleets."""
 _SAMPLES = 8
 """Fleets that are drawn to see how much room a scenario needs."""
 NEVER = np.int32(2**31 - 1)
@@ -85,6 +87,7 @@ class World:
     scenario: Scenario | None = field(metadata={"static": True})
     """What it was drawn from; not needed to run it."""
     seeds: tuple[int, ...] = field(metadata={"static": True})
+    """Of its fleets; where there is room for more, the first ones."""
 
     fleet: Any
     """[M] the fleet of a place; `fleets` for padding."""
@@ -147,11 +150,28 @@ class World:
 def worlds(scenario: Scenario, seeds: Sequence[int], room: Shape | None = None) -> World:
     """One fleet per seed, side by side; the same seed gives the same fleet in any company.
 
-    `room` asks for arrays of that shape. Raises ValueError where they do not hold the fleets, and where the
-    scenario's own graph or trace does not fit it.
+    `room` asks for arrays of that shape; fleets beyond those of the seeds have neither nodes nor jobs. Raises
+    ValueError where they do not hold the fleets, and where the scenario's own graph or trace does not fit it.
     """
     fleets = [Fleet(scenario, int(seed)) for seed in seeds]
     return _lay_out(scenario, fleets, room)
+
+
+def alike(
+    scenario: Scenario, groups: Sequence[Sequence[int]], fleets: int | None = None
+) -> tuple[World, ...]:
+    """A world per group of seeds, all of one shape, so that they run by one compiled program.
+
+    Groups of unequal size differ in the number of fleets; with `fleets` all have room for so many.
+    """
+    drawn = [[Fleet(scenario, int(seed)) for seed in seeds] for seeds in groups]
+    laid = [_lay_out(scenario, each, None) for each in drawn]
+    sizes = {name: max(getattr(world.shape, name) for world in laid) for name in _SIZES}
+    rooms = [replace(laid[0].shape, fleets=fleets or len(each), **sizes) for each in drawn]
+    return tuple(
+        world if world.shape == room else _lay_out(scenario, each, room)
+        for each, world, room in zip(drawn, laid, rooms, strict=True)
+    )
 
 
 def roomy(scenario: Scenario) -> Shape:
@@ -184,9 +204,10 @@ def _fit(needed: int, unit: int, room: Shape | None, field: str) -> int:
 
 
 def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> World:
-    n, phases, count = scenario.nodes, scenario.steps(scenario.period), len(fleets)
+    n, phases = scenario.nodes, scenario.steps(scenario.period)
+    count = _fit(len(fleets), 1, room, "fleets")
     filled = np.zeros(phases, np.int64)
-    place = np.zeros((count, n), np.int32)
+    place = np.zeros((len(fleets), n), np.int32)
     for b, fleet in enumerate(fleets):
         for i in range(n):
             place[b, i] = filled[fleet.phase[i]]
@@ -248,7 +269,7 @@ def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> Wor
     heard = np.full((phases, listeners), m * degree, np.int32)
     for phase, receivers in enumerate(hears):
         heard[phase, : len(receivers)] = receivers
-    jobs, burst = _jobs(scenario, fleets, place, room)
+    jobs, burst = _jobs(scenario, fleets, place, count, room)
     window = _cut(scenario)
     shape = Shape(
         fleets=count,
@@ -316,7 +337,7 @@ def _broken(scenario: Scenario) -> NDArray[np.int32]:
 
 
 def _jobs(
-    scenario: Scenario, fleets: list[Fleet], place: NDArray[np.int32], room: Shape | None
+    scenario: Scenario, fleets: list[Fleet], place: NDArray[np.int32], count: int, room: Shape | None
 ) -> tuple[dict[str, NDArray[Any]], int]:
     born = np.concatenate([f.arrivals.time for f in fleets])
     owner = np.repeat(np.arange(len(fleets), dtype=np.int32), [len(f.arrivals.time) for f in fleets])
@@ -328,7 +349,7 @@ def _jobs(
         "born": np.full(padded, NEVER, np.int32),
         "home": np.zeros(padded, np.int32),
         "size": np.ones(padded, np.float32),
-        "owner": np.full(padded, len(fleets), np.int32),
+        "owner": np.full(padded, count, np.int32),
     }
     for name, values in (("born", born), ("home", home), ("size", size), ("owner", owner)):
         table[name][: len(born)] = values[order]
