@@ -160,7 +160,15 @@ def commit() -> str:
     """The commit measured, marked where the working tree differs from it beyond results and report."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!docs/benchmarks.md")
+        changed = _git(
+            "status",
+            "--porcelain",
+            "--",
+            ".",
+            ":!benchmarks/results",
+            ":!docs/benchmarks.md",
+            ":!docs/images",
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head} with changes" if changed else head
