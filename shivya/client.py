@@ -245,10 +245,9 @@ class Client:
         with self._lock:
             self._counts.done += n
             if self._queue is not None:
-                now = time.monotonic()
-                self._queue = max(0, self._queue - n)
-                self._in_service.complete(n, self._queue, self._servers, now)
-                self._hold(self._queue, now)
+                queue = max(0, self._queue - n)
+                self._in_service.complete(n, queue, self._servers, time.monotonic())
+                self._hold(queue)
         self._link.wake()
 
     def accepted(self, source: Peer | str, n: int = 1) -> None:
@@ -334,9 +333,9 @@ class Client:
             )
         return index
 
-    def _hold(self, queue: int, now: float | None = None) -> None:
+    def _hold(self, queue: int) -> None:
         """Take another number of jobs held."""
-        now = time.monotonic() if now is None else now
+        now = time.monotonic()
         self._queue = queue
         self._in_service.occupy(queue, self._servers, now)
         self._busy.hold(min(queue, self._servers), now)

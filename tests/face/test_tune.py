@@ -14,11 +14,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shivya import config, experiments, tune, tune_file, tune_search, tune_space
+from shivya import config, tune, tune_file, tune_search, tune_space
 from shivya.errors import CommandError
 from shivya.simulate_scenario import build
 from shivya.tune_search import Outcome, Plan
-from tuning import DEFAULTS, SCENARIO, SMALL, Made, by_differences, end, finished, options, outcome_of, p99_of
+from tuning import (
+    DEFAULTS,
+    SCENARIO,
+    SMALL,
+    Made,
+    by_differences,
+    end,
+    finished,
+    made_up,
+    options,
+    outcome_of,
+)
 
 pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
@@ -58,10 +69,7 @@ def test_no_point_leaves_the_stable_region():
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
-    found = Made(p99_of)
-    monkeypatch.setattr(experiments, "measure", found)
-    monkeypatch.setattr(tune_search, "_slopes", by_differences)
-    return found
+    return made_up(monkeypatch)
 
 
 def test_it_finds_what_is_better_and_tests_it_once_on_worlds_it_never_saw(made):

@@ -10,10 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shivya import experiments, tune, tune_file, tune_search
+from shivya import tune, tune_file, tune_search
 from shivya.errors import CommandError
 from shivya.tune_search import Outcome
-from tuning import DEFAULTS, SCENARIO, SMALL, Made, by_differences, end, finished, options, outcome_of, p99_of
+from tuning import (
+    DEFAULTS,
+    SCENARIO,
+    SMALL,
+    Made,
+    end,
+    finished,
+    made_up,
+    options,
+    outcome_of,
+    p99_of,
+)
 
 pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
@@ -32,10 +43,7 @@ def there(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
-    found = Made(p99_of)
-    monkeypatch.setattr(experiments, "measure", found)
-    monkeypatch.setattr(tune_search, "_slopes", by_differences)
-    return found
+    return made_up(monkeypatch)
 
 
 def beside(ratio: float, spread: float = 0.0, of_defaults: float = 0.8) -> Outcome:
