@@ -45,6 +45,7 @@ class Journal:
         self._waiting: deque[Note] = deque(maxlen=MAX_WAITING)
         self._ledger: Ledger | None = None
         self._wake = anyio.Event()
+        self._written = anyio.Event()
         self._told = 0
         self._witnessed = Witnessed()
         self.lost = 0
@@ -119,14 +120,23 @@ class Journal:
                 "the ledger ended in the middle of an entry; the rest is kept in %s",
                 self._ledger.torn.evidence,
             )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._settling, self._ledger)
+            while True:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                # At once, so that a daemon that is killed has lost nothing.
+                await anyio.to_thread.run_sync(self._write)
+                self._written.set()
+
+    async def _settling(self, ledger: Ledger) -> None:
+        """Have what is written reach the disk: one sync a second at most."""
         while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            await anyio.to_thread.run_sync(self._write)
-            # What came meanwhile waits for the next batch: one sync a second at most.
+            await self._written.wait()
+            self._written = anyio.Event()
             await anyio.sleep(_LIMITS.batch_seconds)
             await anyio.to_thread.run_sync(self._settle)
-            self._publish(self._ledger)
+            self._publish(ledger)
 
     def close(self, action: str) -> None:
         """Write all that waits, and a last entry."""

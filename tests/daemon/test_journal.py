@@ -12,7 +12,7 @@ import pytest
 
 from shivya_daemon.core.identity import Identity
 from shivya_daemon.journal import MAX_WAITING, Journal
-from shivya_daemon.ledgers.audit import Ledger, verify
+from shivya_daemon.ledgers.audit import Ledger, Limits, verify
 from shivya_daemon.ledgers.audit.checkpoint import decode, sign
 from shivya_daemon.ledgers.audit.witnessed import Finding
 
@@ -56,6 +56,22 @@ def test_notes_are_in_the_ledger_with_the_time_they_were_made(tmp_path: Path) ->
     with Ledger.open(path, IDENTITY) as ledger:
         assert ledger.get_manifest()["chain_length"] == 4
     assert '"timestamp":100.0' in path.read_text().splitlines()[1], "when it was noted, not when written"
+
+
+def test_a_daemon_that_is_killed_has_lost_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes are in the file before the next sync is due, however soon they follow on others."""
+    monkeypatch.setattr("shivya_daemon.journal._LIMITS", Limits(batch_seconds=3600.0))
+    path = tmp_path / "ledger.jsonl"
+    journal = Journal(path, IDENTITY, lambda: 1.0)
+
+    async def scene() -> None:
+        for count, action in enumerate(("START", "PEER_JOINED", "LINKED"), start=1):
+            journal.note(action)
+            while not path.exists() or path.read_bytes().count(b"\n") <= count:
+                await anyio.sleep(0.01)
+        assert actions(path) == ["START", "PEER_JOINED", "LINKED"]
+
+    live(journal, scene)
 
 
 def test_too_many_notes_lose_the_oldest_and_are_counted(tmp_path: Path) -> None:
