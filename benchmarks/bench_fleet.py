@@ -55,6 +55,7 @@ REGIMES: dict[str, dict[str, Any]] = {
     "load .95": {"load": 0.95},
     "hotspot 10 %": {"hotspot": 0.1},
     "100 ms per hop": {"hop": 0.1},
+    "5 to 80 ms per hop": {"hop_spread": 4.0},
     ".3 s older": {"extra_age": 0.3},
     "1 s older": {"extra_age": 1.0},
     "30 % of heartbeats lost": {"loss": 0.3},
@@ -241,6 +242,14 @@ def ideas() -> Iterator[Row]:
     by_root = replace(whole, name="shivya, gap by the root of its rate", place=_gap_by_rate(0.5))
     against = replace(whole, name="shivya, gap against the root of its rate", place=_gap_by_rate(-0.5))
     yield from compare("ideas", "load .85", BASE, [whole, by_rate, by_root, against])
+    free = {
+        "by expected free energy, .1 s": _by_free_energy(0.1),
+        "by expected free energy, .3 s": _by_free_energy(0.3),
+        "by its risk without the entropy, .3 s": _by_free_energy(0.3, entropy=0.0),
+    }
+    energetic = [replace(whole, name=f"shivya, {name}", place=place) for name, place in free.items()]
+    for name in ("load .85", "load .5", "1 s older"):
+        yield from compare("ideas", name, replace(BASE, **REGIMES.get(name, {})), [whole, *energetic])
     for name in ("load .85", "30 % of heartbeats lost", "the busiest node crashes for 15 s"):
         scenario = replace(BASE, **REGIMES.get(name, {}))
         hasty = replace(whole, name="shivya, silent after 3 heartbeats")
@@ -265,6 +274,27 @@ def _gap_by_rate(power: float) -> Place:
         costs = jnp.where(view.live, neighbour_view(view, params) + view.hop + gap, jnp.inf)
         best = jnp.argmin(costs).astype(jnp.int32)
         return jnp.where(costs[best] < view.own, best, jnp.int32(-1))
+
+    return place
+
+
+def _by_free_energy(scale: float, entropy: float = 1.0) -> Place:
+    """Where the divergence of the time in system that is expected from the one that is preferred is least.
+
+    Preferred is 0 with a standard deviation of `scale` seconds; expected is a Gaussian with the mean that the
+    law goes by. Its variance: that of as many exponential services, and of what came since the heartbeat.
+    """
+
+    def energy(mean: Array, variance: Array) -> Array:
+        risk = (mean**2 + variance) / scale**2
+        return (risk - 1 - entropy * jnp.log(variance / scale**2)) / 2
+
+    def place(view: LocalView, params: Params) -> Array:
+        there = neighbour_view(view, params) + view.hop + params.gap
+        since = jnp.maximum(view.net_arrivals, 0) * view.age / view.rate**2
+        costs = jnp.where(view.live, energy(there, there / view.rate + since), jnp.inf)
+        best = jnp.argmin(costs).astype(jnp.int32)
+        return jnp.where(costs[best] < energy(view.own, view.own / view.service_rate), best, jnp.int32(-1))
 
     return place
 

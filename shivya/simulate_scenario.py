@@ -63,6 +63,7 @@ _SHARES = _Kind(
     lambda x: _list(x, _SHARE.holds) and math.isclose(math.fsum(x), 1, abs_tol=1e-9),
 )
 _EACH = _Kind("a list of numbers, 0 or more, one per node", lambda x: _list(x, _NOT_NEGATIVE.holds))
+_EACH_LINK = _Kind("a list of numbers greater than 0, one per edge", lambda x: _list(x, _POSITIVE.holds))
 _COUNTS = _Kind("a list of whole numbers, one per node", lambda x: _list(x, _whole))
 _SERVERS = _Kind(
     "a whole number, 1 or more, or a list of them, one per node",
@@ -105,6 +106,8 @@ KEYS: Mapping[str, _Kind] = MappingProxyType(
         "backlog": _COUNTS,
         "trace": _FILE,
         "hop": _POSITIVE,
+        "hop_spread": _POSITIVE,
+        "hops": _EACH_LINK,
         "latency": _POSITIVE,
         "heartbeat": _POSITIVE,
         "change": _NOT_NEGATIVE,

@@ -63,8 +63,8 @@ class Mesh:
     nodes: tuple[Node, ...]
     """The node asked comes first."""
     links: tuple[tuple[int, int], ...]
-    rtt: float | None
-    """Median round-trip time of the links of the node asked, seconds."""
+    rtts: tuple[float, ...]
+    """Round-trip times of the links, seconds: the median where nobody measured, 0 if that is everywhere."""
     law: Mapping[str, float]
     """Numbers of the law that the daemon follows."""
     unknown: tuple[tuple[str, str], ...]
@@ -90,21 +90,25 @@ def _read(document: Mapping[str, Any]) -> Mesh:
     working = [row for row in document["nodes"] if row["service_rate"] > 0]
     idle = [row for row in document["nodes"] if not row["service_rate"] > 0]
     index = {row["id"]: i for i, row in enumerate(working)}
-    links, inflow, measured = [], [0.0] * len(working), []
+    measured: dict[tuple[int, int], float | None] = {}
+    inflow = [0.0] * len(working)
     for link in document["links"]:
         if link["from"] in index and link["to"] in index:
             a, b = index[link["from"]], index[link["to"]]
-            links.append((min(a, b), max(a, b)))
             inflow[a] -= link["traffic"]
             inflow[b] += link["traffic"]
-            measured += [] if link["rtt_seconds"] is None else [link["rtt_seconds"]]
+            rtt = link["rtt_seconds"]
+            measured[min(a, b), max(a, b)] = None if rtt is None else float(rtt)
     unknown = [(_label(row), str(row["why"])) for row in document["unknown"]]
     unknown += [(_label(row), "it drains, and takes no work") for row in idle]
+    rtts = sorted(rtt for rtt in measured.values() if rtt is not None)
+    median = rtts[len(rtts) // 2] if rtts else 0.0
+    links = tuple(sorted(measured))
     return Mesh(
         service=str(document["service"]),
         nodes=tuple(_node(row, inflow[i]) for i, row in enumerate(working)),
-        links=tuple(sorted(links)),
-        rtt=sorted(measured)[len(measured) // 2] if measured else None,
+        links=links,
+        rtts=tuple(median if (rtt := measured[link]) is None else rtt for link in links),
         law={key: float(value) for key, value in document["law"].items()},
         unknown=tuple(unknown),
     )

@@ -106,6 +106,7 @@ def scenario(question: Question) -> Scenario:
     mesh, shape = question.mesh, bursts(question.mesh)
     law = mesh.law
     stale_after = law.get("stale_after", 1.0)
+    median = sorted(mesh.rtts)[len(mesh.rtts) // 2] if mesh.rtts else 0.0
     beat = max(2 * round(law.get("tick_interval", 0.1) / (2 * STEP)), 4) * STEP
     silence = min(SILENCE, stale_after / 3)
     return Scenario(
@@ -126,8 +127,8 @@ def scenario(question: Question) -> Scenario:
         seconds=question.seconds,
         warm_up=SETTLING,
         failure=Failure((), SETTLING),
-        hop=_in_steps((mesh.rtt or 0.0) / 2),
-        latency=_in_steps((mesh.rtt or 0.0) / 2),
+        hops=tuple(_in_steps(rtt / 2) for rtt in mesh.rtts) or None,
+        latency=_in_steps(median / 2),
         heartbeat=beat,
         change=CHANGE if silence >= beat / 2 else None,
         silence=silence,
@@ -163,6 +164,7 @@ def _room(fitting: Sequence[World]) -> Shape:
         listeners=rows * degree,
         jobs=_round(max(shape.jobs for shape in shapes)),
         burst=_round(max(shape.burst for shape in shapes)),
+        longest=_round(max(shape.longest for shape in shapes)),
     )
 
 

@@ -208,13 +208,16 @@ def hand_over(
 
     `remaining` is what is left of each neighbour's flow of this tick. A job goes only while the last one held
     here would wait longer than it would there, and each one sent makes the neighbour dearer by its slope.
+    Queues that nobody serves come to rest by that, whatever is forecast.
     """
     moves = []
     limit = table.stale_after - elapsed
     for index, neighbour in enumerate(table.neighbours):
         if neighbour.age > limit or neighbour.service_rate <= 0.0:
             continue
-        count, drift = 0, forecast(table, neighbour, elapsed)
+        # No gap is asked for here: a forecast may take a share of the hop alone.
+        drift = max(forecast(table, neighbour, elapsed), -table.drift_share * neighbour.hop)
+        count = 0
         while (
             count < remaining[index]
             and queue > servers

@@ -127,6 +127,16 @@ def test_hand_over_gives_the_flow_while_the_tail_gains() -> None:
     assert hand_over(table(row(flow=50)), 6) == [(0, 3)]
 
 
+def test_a_forecast_takes_half_of_the_hop_at_most_from_the_price_of_a_hand_over() -> None:
+    """The neighbour gets nothing more: .2 s would become .155 for a job that is placed, and .18 here."""
+    emptying = row(flow=50, potential=0.2, hop=0.04, age=0.2, net_arrivals=0.0)
+    known = table(emptying, drift=0.5, drift_fade=0.4, drift_share=0.5)
+    falling = placement.forecast(known, known.neighbours[0], 0.0)
+    assert falling == pytest.approx(-0.045)
+    # Last here: .2 s and .25 s.
+    assert hand_over(known, 4) == [] and hand_over(known, 5) == [(0, 1)]
+
+
 def test_hand_over_never_gives_a_job_in_service() -> None:
     assert hand_over(table(row(flow=50, potential=0.0, slope=0.0, hop=0.0)), 6, servers=4) == [(0, 2)]
     assert hand_over(table(row(flow=50, potential=0.0)), 1) == []

@@ -149,10 +149,12 @@ def test_the_twins_are_what_the_daemon_told() -> None:
     assert found.edges == ((0, 1), (0, 2), (1, 2)) and found.rates == (10.0, 20.0, 20.0)
     assert found.backlog == (2, 2, 2) and found.arrival_rates == pytest.approx((4.0, 25.0, 5.0))
     assert found.bursts is False, "counts are all alike"
-    assert (found.hop, found.latency, found.heartbeat, found.ttl) == (0.005, 0.005, 0.1, 1.0)
+    assert (found.hops, found.latency, found.heartbeat, found.ttl) == ((0.005,) * 3, 0.005, 0.1, 1.0)
     assert (found.change, found.silence, found.extra_age) == (0.03, 0.3, 0.0)
     slow = {**DOCUMENT, "links": [{**link, "rtt_seconds": 0.083} for link in DOCUMENT["links"]]}
-    assert scenario(Question(read(slow), (), 1.0, 8, 30.0, 0)).hop == pytest.approx(0.04)
+    slow["links"][1]["rtt_seconds"] = 0.31
+    far = scenario(Question(read(slow), (), 1.0, 8, 30.0, 0))
+    assert far.hops == pytest.approx((0.04, 0.04, 0.155)) and far.latency == pytest.approx(0.04)
 
 
 def test_the_twins_speak_as_daemons_do() -> None:

@@ -97,11 +97,12 @@ def test_the_price_of_a_cheap_node_outlives_it_by_a_bounded_number_of_rounds(dri
     assert ((least[others] - 1e-4 <= late) & (late <= true[others] + 1e-4)).all()
 
 
+@pytest.mark.parametrize("drift", [0.0, 0.5])
 @pytest.mark.parametrize("seed", range(3))
-def test_queues_at_rest_stay_though_repair_and_requests_go_on(seed: int) -> None:
+def test_queues_at_rest_stay_though_repair_and_requests_go_on(seed: int, drift: float) -> None:
     """Jobs spread, and then no flow, of which there still is some, moves any: none would gain a hop."""
     world = frozen(12, seed)
-    law = replace(SHIVYA, params=Params(drift=0.0, kappa=0.0, prior_jobs=1e9))
+    law = replace(SHIVYA, params=Params(drift=drift, kappa=0.0, prior_jobs=1e9))
     (_, early), (_, late) = watched(world, law, stops=2, stride=500)
     assert int(np.max(early.jobs.tally)) > 256
     assert_array_equal(early.jobs.tally, late.jobs.tally)

@@ -25,6 +25,8 @@ class Fleet:
         if scenario.failure is not None:
             self.side = np.isin(np.arange(n), scenario.failure.nodes)
         self.links = graph.links(n, edges)
+        self.hop = _hops(scenario, self.links, edges, np.random.default_rng([seed, 4]))
+        """[N, D] transfer times of the links, in steps."""
         self.servers = np.broadcast_to(np.array(scenario.servers, np.int32), (n,))
         rates = np.array(scenario.rates)
         self.rate = rates if scenario.shares is None else machines.choice(rates, n, p=scenario.shares)
@@ -58,3 +60,14 @@ class Fleet:
         carries = (ends >= 0) & ~dead[ends] & ~dead[:, None] & (side[ends] == side[:, None])
         broken = graph.flow_operator(self.links, members, alive, carries)
         return np.stack([there, alive]), np.stack([whole, broken])
+
+
+def _hops(
+    scenario: Scenario, links: graph.Links, edges: list[tuple[int, int]], rng: np.random.Generator
+) -> NDArray[np.int32]:
+    if scenario.hops is not None:
+        hops = np.array(scenario.hops)
+    else:
+        hops = scenario.hop * scenario.hop_spread ** rng.uniform(-1, 1, len(edges))
+    steps = np.maximum(np.round(hops / scenario.step), 1).astype(np.int32)
+    return graph.per_slot(links, edges, steps)

@@ -93,7 +93,7 @@ def advance(
     live, drift = _sight(fed, per_link, now, heard, step)
     table = heard.table
 
-    def there(sent: Array) -> Array:
+    def there(sent: Array, drift: Array) -> Array:
         out = (sent - table[:, :, st.COUNTED]) * per_link.own_sent
         seen: Array = flow.priced(
             table[:, :, st.POTENTIAL], table[:, :, st.SLOPE], out, table[:, :, st.RATE], drift
@@ -106,7 +106,7 @@ def advance(
     placed = inflow * (1 - starts)
     busier = me._replace(full=jnp.maximum(me.full, jnp.minimum(inflow * starts / slots, 1)))
     dearer = table[:, :, st.SLOPE] * per_link.own_sent
-    ways = there(now.sent) + hop + per_link.gap
+    ways = there(now.sent, drift) + hop + per_link.gap
     stays, goes = law.fill(busier.own, me.rate, ways, dearer, live, placed, width)
     part, goes = starts + (1 - starts) * stays, (1 - starts)[:, None] * goes
     going = inflow[:, None] * goes
@@ -116,7 +116,8 @@ def advance(
     before = jnp.minimum(me.waiting, now.jobs)
     wanted = _outflow(fed, now, heard, me, live, sent, time) * per_link.gain / fed.turns
     wanted = jnp.where(live & up[:, None], wanted, 0)
-    handed = law.hand_over(wanted, me.tail, me.rate, there(sent) + hop, dearer, before, width)
+    ways = there(sent, jnp.maximum(drift, -per_link.drift_share * hop)) + hop
+    handed = law.hand_over(wanted, me.tail, me.rate, ways, dearer, before, width)
     asked = jnp.where(up[:, None], _asked(fed, per_link, table, live, me, jnp.where(up, idle, 0), width), 0)
     left = before - handed.sum(axis=1)
     handed = handed + asked * law.share_within(asked.sum(axis=1), left)[:, None]
@@ -161,7 +162,7 @@ def advance(
         running=(now.running + dt) * jnp.exp(-served / slots) * jobs / (jobs + _PARTLY_DONE),
         heard=heard,
     )
-    heard = _publish(fed, params, width, after, live, there(after.sent) + hop + per_link.gap)
+    heard = _publish(fed, params, width, after, live, there(after.sent, drift) + hop + per_link.gap)
     record = Record(
         wait=(ahead + others) / speed,
         fresh=fresh * part,

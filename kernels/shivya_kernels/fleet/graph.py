@@ -115,6 +115,20 @@ def links(nodes: int, edges: list[tuple[int, int]]) -> Links:
     return Links(neighbour, back)
 
 
+def per_slot(graph: Links, edges: list[tuple[int, int]], values: Ints) -> Ints:
+    """[N, D]: what each edge has, at both of its slots; 1 where a slot leads nowhere."""
+    nodes = len(graph.neighbour)
+    pairs = np.sort(np.array(edges, np.int64).reshape(-1, 2), axis=1)
+    names = pairs[:, 0] * nodes + pairs[:, 1]
+    order = np.argsort(names)
+    here, slot = np.nonzero(graph.neighbour >= 0)
+    there = graph.neighbour[here, slot]
+    name = np.minimum(here, there) * nodes + np.maximum(here, there)
+    result = np.ones_like(graph.neighbour)
+    result[here, slot] = values[order[np.searchsorted(names[order], name)]]
+    return result
+
+
 def near(graph: Links, phase: Ints, period: int, latency: int) -> Near:
     """Who is two hops away, and which neighbour's word of them is the freshest at one's own phase.
 

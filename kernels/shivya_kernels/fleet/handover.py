@@ -33,7 +33,7 @@ class Omniscience(NamedTuple):
     known: Any
     """[2, M, N] whether a place takes part."""
     distance: Any
-    """[2, M, N] hops, as the fleet is and while it is broken."""
+    """[2, M, N] seconds on the way, as the fleet is and while it is broken."""
     route: Any
     """[2, M, N] slot that leads there."""
 
@@ -98,7 +98,8 @@ def _hand_over(
         view.slope,
         view.out,
         view.rate,
-        drift_of(view, params),
+        # No gap is asked of what moves by repair: a forecast may take a share of the hop alone.
+        jnp.maximum(drift_of(view, params), -params.drift_share * view.hop),
         view.hop,
         view.random + 1,
     )
@@ -123,7 +124,7 @@ def _hand_over(
         def hand(state: State, rest: tuple[Array, Array]) -> tuple[State, tuple[Array, Array]]:
             handed, going = rest
             slot = jnp.argmax(jnp.where(going, giver.turn, 0), axis=1).astype(jnp.int32)
-            which = going.any(axis=1) & wire.room(state.wire, step + shape.hop, _GIVERS)
+            which = going.any(axis=1) & wire.room(world, state.wire, step, _GIVERS)
             ends = state.queues.ends[giver.node]
             nowhere = jnp.zeros_like(giver.node)
             changed, job = queues.change(
@@ -234,7 +235,7 @@ def ask(world: World, law: Law, params: Params, state: State, step: Array, chunk
         open_to &= (queue >= SMALLEST_VICTIM) & (wait >= params.pull_wait)
         wait = jnp.where(open_to, wait, -1)
         slot = jnp.argmax(wait, axis=1).astype(jnp.int32)
-        wish = there & open_to.any(axis=1) & wire.room(state.wire, step + shape.latency, chunk)
+        wish = there & open_to.any(axis=1) & wire.room_at(state.wire, step + shape.latency, chunk)
         lanes = jnp.where(there, node, shape.places)
         nothing = jnp.full_like(node, shape.jobs)
         return state._replace(

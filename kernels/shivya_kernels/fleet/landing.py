@@ -124,7 +124,7 @@ def _deal(
         present &= ~bounced
         undone = jnp.where(returned, -2 - link, links)
         traffic = state.traffic._replace(sent=state.traffic.sent.at[undone].add(-1.0, mode="drop"))
-        onward = wire.append(state.wire, step + shape.hop, job, -2 - link, bounced)
+        onward = wire.append(state.wire, step + views.hop_steps(world, link), job, -2 - link, bounced)
         state = state._replace(traffic=traffic, wire=onward)
     # A node that has crashed counts too: it and its neighbours start their counters anew when it is back.
     arrived = jnp.where(landing, world.back.at[jnp.maximum(link, 0)].get(mode="clip"), links)
@@ -159,14 +159,14 @@ def _deal(
         moved = undecided & inside & (hops < params.hops)
         moved &= jnp.take_along_axis(view.live, slot[:, None], axis=1)[:, 0]
         link_out = node * shape.degree + slot
-    space = wire.room(state.wire, step + shape.hop, job.shape[0])
+    space = wire.room(world, state.wire, step, job.shape[0])
     moved &= space
 
     asker = jnp.maximum(link, 0) // shape.degree
     back = world.back.at[jnp.maximum(link, 0)].get(mode="clip")
     granted = request & (me.waiting > 0) & (me.held >= SMALLEST_VICTIM) & space
     if law.pull == "guarded":
-        hop = jnp.float32(shape.hop * shape.step / 1e6)
+        hop = views.hop(world, back)
         told = state.heard.table[node, :, back % shape.degree]
         live = step.astype(jnp.float32) - told[:, st.STAMP] <= world.expiry.astype(jnp.float32)
         granted &= live & flow.grants(me.tail, world.servers[asker], told[:, st.RATE], hop, params.gap)
@@ -256,9 +256,8 @@ def _by_map(
     idle = all_of.held < world.servers
     behind = jnp.where(idle, queue / all_of.rate, all_of.residual + (ends[:, 0] + inbound) / all_of.rate)
     wait = behind + world.servers / all_of.rate
-    hop = jnp.float32(shape.hop * shape.step / 1e6)
     member = sees.member[node]
-    cost = wait[member] + hop * sees.distance[broken, node]
+    cost = wait[member] + sees.distance[broken, node]
     best = jnp.take_along_axis(member, jnp.argmin(cost, axis=1)[:, None], axis=1)[:, 0]
     decides = undecided & (target < 0)
     target = jnp.where(decides, best, target)

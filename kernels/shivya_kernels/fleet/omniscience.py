@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from shivya_kernels.fleet.handover import Omniscience
 from shivya_kernels.fleet.laws import Law
+from shivya_kernels.fleet.scenario import MICROSECONDS
 from shivya_kernels.fleet.world import NEVER, World
 
+_FAR = np.int64(2**40)
+"""Steps to a node that no path leads to."""
 UNREACHABLE = 1e6
-"""Hops to a node that no path leads to."""
+"""Seconds to a node that no path leads to."""
 
 
 def omniscience(world: World, law: Law) -> Omniscience:
@@ -43,7 +46,10 @@ def omniscience(world: World, law: Law) -> Omniscience:
                     carries &= side[name] == side[:, None]
             known[broken, at] = True if not broken else ~dead[None] & _same(side, shape.cut)
             if paths:
-                distance[broken, at], route[broken, at] = _paths(name, carries)
+                step = shape.step / MICROSECONDS
+                hop = np.rint(world.hop[at] / step) if shape.unlike else np.full(name.shape, shape.hop)
+                steps, route[broken, at] = _paths(name, carries, hop.astype(np.int64))
+                distance[broken, at] = np.where(steps < _FAR, steps * step, UNREACHABLE)
             if flows:
                 operator[broken, at] = _flows(name, carries, known[broken, at])
     return Omniscience(member, operator, known, distance, route)
@@ -54,26 +60,27 @@ def _same(side: NDArray[np.bool_], cut: bool) -> Any:
 
 
 def _paths(
-    name: NDArray[np.int32], carries: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Hops between all nodes, and the lowest slot on a shortest path."""
+    name: NDArray[np.int32], carries: NDArray[np.bool_], hop: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Steps between all nodes, and the lowest slot on a shortest path."""
     n, width = name.shape
-    hops = np.full((n, n), UNREACHABLE, np.float32)
-    np.fill_diagonal(hops, 0)
+    steps = np.full((n, n), _FAR)
+    np.fill_diagonal(steps, 0)
     ends = np.where(carries, name, -1)
+
+    def by(d: int) -> NDArray[np.int64]:
+        further: NDArray[np.int64] = np.minimum(steps[ends[:, d]] + hop[:, d, None], _FAR)
+        return np.where((ends[:, d] >= 0)[:, None], further, _FAR)
+
     while True:
-        nearer = hops
-        for d in range(width):
-            step = np.where((ends[:, d] >= 0)[:, None], hops[ends[:, d]] + 1, UNREACHABLE)
-            nearer = np.minimum(nearer, step)
-        if (nearer == hops).all():
+        nearer = np.minimum(steps, np.min([by(d) for d in range(width)], axis=0))
+        if (nearer == steps).all():
             break
-        hops = nearer
+        steps = nearer
     route = np.full((n, n), -1, np.int32)
     for d in reversed(range(width)):
-        good = (ends[:, d] >= 0)[:, None] & (hops[ends[:, d]] + 1 == hops) & (hops < UNREACHABLE)
-        route = np.where(good, d, route)
-    return hops, route.astype(np.int32)
+        route = np.where((by(d) == steps) & (steps < _FAR), d, route)
+    return steps, route.astype(np.int32)
 
 
 def _flows(

@@ -86,6 +86,11 @@ class Scenario:
 
     hop: float = 0.02
     """Transfer time of a job over one link."""
+    hop_spread: float = 1.0
+    """How unlike links are: that of each lies between `hop` over this and `hop` times this, uniformly in the
+    logarithm, drawn per fleet and rounded to steps. Fluid fleets take every link for one of `hop`."""
+    hops: tuple[float, ...] | None = None
+    """Transfer times of the links in `edges`, in their order, instead of `hop` for all."""
     latency: float = 0.01
     """Of a heartbeat or a request over one link."""
     heartbeat: float = 0.1
@@ -128,6 +133,7 @@ class Scenario:
             ratio = getattr(self, name) / self.step
             if not (math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-6 and ratio >= 0):
                 raise ValueError(f"{name} must be a multiple of the step of {self.step} s")
+        self._check_links()
         if self.heartbeat < 2 * self.step:
             raise ValueError("heartbeat must be at least two steps")
         self._check_change()
@@ -154,6 +160,17 @@ class Scenario:
             raise ValueError(f"beside change, heartbeat must be 4, 6, 8 or more steps of {self.step} s")
         if not self.period <= self.silence < self.ttl:
             raise ValueError("silence must be at least half of heartbeat, and below ttl")
+
+    def _check_links(self) -> None:
+        """Reject transfer times that no link can have."""
+        if not (math.isfinite(self.hop_spread) and self.hop_spread >= 1):
+            raise ValueError(f"hop_spread must be 1 or more, not {self.hop_spread}")
+        if self.hops is None:
+            return
+        if self.edges is None or len(self.hops) != len(self.edges) or self.hop_spread != 1:
+            raise ValueError("hops has one entry for each of edges, and leaves no room for hop_spread")
+        if not all(math.isfinite(hop) and hop > 0 for hop in self.hops):
+            raise ValueError("hops must be positive")
 
     def _check_nodes(self) -> None:
         """Reject what is given per node and does not fit the nodes."""
@@ -190,6 +207,16 @@ class Scenario:
     def end(self) -> float:
         """When the simulation ends even if jobs are left, seconds."""
         return self.horizon + self.drain
+
+    @property
+    def unlike(self) -> bool:
+        """Whether links differ in their transfer times."""
+        return self.hop_spread > 1 or self.hops is not None
+
+    @property
+    def longest_hop(self) -> float:
+        """Of all transfer times that links can have, seconds."""
+        return max(self.hops) if self.hops else self.hop * self.hop_spread
 
     def steps(self, seconds: float) -> int:
         """A duration in time steps."""

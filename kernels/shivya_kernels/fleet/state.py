@@ -153,7 +153,7 @@ def initial(world: World, chunk: int, second_order: bool, omniscient: bool) -> S
     """Before the first step: nothing has been heard, and nothing waits."""
     shape = world.shape
     m, j, links, c = shape.places, shape.jobs, shape.places * shape.degree, shape.servers
-    late = 2 * shape.hop + shape.latency + 2
+    late = 2 * shape.longest + shape.latency + 2
 
     def zeros(*sizes: int) -> Array:
         return jnp.zeros(sizes, jnp.float32)

@@ -90,6 +90,21 @@ def here(
     return Here(waiting, waiting + busy, residual, own, tail, rate)
 
 
+def hop(world: World, link: Int32[Array, "*K"]) -> Float[Array, "*K"]:
+    """Seconds that a job takes over links; one number where all are alike."""
+    shape = world.shape
+    if not shape.unlike:
+        return jnp.asarray(shape.hop * shape.step / MICROSECONDS, jnp.float32)
+    taken: Array = world.hop.reshape(-1).at[link].get(mode="clip")
+    return taken
+
+
+def hop_steps(world: World, link: Int32[Array, "*K"]) -> Int32[Array, "*K"]:
+    """The same in time steps."""
+    steps: Array = jnp.round(hop(world, link) * (MICROSECONDS / world.shape.step)).astype(jnp.int32)
+    return steps
+
+
 def look(
     world: World,
     law: Law,
@@ -135,7 +150,7 @@ def look(
         out=out,
         own_rate=state.traffic.pace.reshape(-1, d)[node] * per_second[:, None],
         age=steps * jnp.float32(shape.step / MICROSECONDS),
-        hop=jnp.full(live.shape, shape.hop * shape.step / MICROSECONDS, jnp.float32),
+        hop=jnp.broadcast_to(hop(world, node[:, None] * d + slot), live.shape),
         random=uniform(key[:, None], salt[:, None], slot),
     )
 

@@ -16,21 +16,43 @@ HOPS = 256
 
 
 def append(
-    wire: Wire, step: Array, job: Int32[Array, "K"], link: Int32[Array, "K"], which: Bool[Array, "K"]
+    wire: Wire,
+    step: Int32[Array, "*K"],
+    job: Int32[Array, "K"],
+    link: Int32[Array, "K"],
+    which: Bool[Array, "K"],
 ) -> Wire:
-    """Let the jobs or requests that `which` names land in `step`. There must be room for all of them."""
+    """Let the jobs or requests that `which` names land in `step`, the same for all or one for each.
+
+    There must be room for all of them.
+    """
     row = step % wire.job.shape[0]
-    rank = jnp.cumsum(which, dtype=jnp.int32) - 1
+    if row.ndim == 0:
+        rank = jnp.cumsum(which, dtype=jnp.int32) - 1
+        filled = wire.filled.at[row].add(rank[-1] + 1)
+    else:
+        lane = jnp.arange(row.shape[0])
+        before = which[None] & (row[None] == row[:, None]) & (lane[None] < lane[:, None])
+        rank = before.sum(axis=1, dtype=jnp.int32)
+        filled = wire.filled.at[row].add(which.astype(jnp.int32))
     column = jnp.where(which, wire.filled[row] + rank, wire.job.shape[1])
     return Wire(
         wire.job.at[row, column].set(job, mode="drop"),
         wire.link.at[row, column].set(link, mode="drop"),
-        wire.filled.at[row].add(rank[-1] + 1),
+        filled,
     )
 
 
-def room(wire: Wire, step: Array, lanes: int) -> Bool[Array, ""]:
-    """Whether that many can be made to land in `step`, with room to spare for what comes back."""
+def room(world: World, wire: Wire, step: Array, lanes: int) -> Bool[Array, ""]:
+    """Whether so many jobs may leave, over whatever links, with room to spare for what comes back."""
+    if not world.shape.unlike:
+        return room_at(wire, step + world.shape.hop, lanes)
+    enough: Array = wire.filled.max() + 2 * lanes <= wire.job.shape[1]
+    return enough
+
+
+def room_at(wire: Wire, step: Array, lanes: int) -> Bool[Array, ""]:
+    """The same for what lands in `step`."""
     return wire.filled[step % wire.job.shape[0]] + 2 * lanes <= wire.job.shape[1]
 
 
@@ -57,7 +79,7 @@ def ship(
     return state._replace(
         traffic=traffic,
         jobs=jobs._replace(tally=moved),
-        wire=append(state.wire, step + shape.hop, job, link, which),
+        wire=append(state.wire, step + views.hop_steps(world, link), job, link, which),
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from shivya_kernels.fleet.draw import Fleet
 from shivya_kernels.fleet.scenario import MICROSECONDS, Scenario
 
-_SIZES = ("rows", "degree", "near", "listeners", "jobs", "burst")
+_SIZES = ("rows", "degree", "near", "listeners", "jobs", "burst", "longest")
 """Of a shape, those that are drawn; the others follow from the scenario and the number of fleets."""
 _SAMPLES = 8
 """Fleets that are drawn to see how much room a scenario needs."""
@@ -52,6 +52,11 @@ class Shape:
     end: int
     """Steps after which the simulation ends at the latest."""
     hop: int
+    """Steps of a job over a link, where all are alike."""
+    longest: int
+    """Most steps of a job over a link."""
+    unlike: bool
+    """Whether links differ in that."""
     delay: int
     """Steps from a heartbeat's leaving to its counting: latency and extra age."""
     latency: int
@@ -107,6 +112,8 @@ class World:
     """[M, D] whether the slot leads anywhere."""
     back: Any
     """[M * D] the link back."""
+    hop: Any
+    """[M, D] float32 seconds of a job over the link, a multiple of the step."""
     hears: Any
     """[phases, L] links on which the heartbeats of each phase arrive (their receiver's); M * D pads."""
     source: Any
@@ -231,6 +238,7 @@ def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> Wor
         "neighbour": np.zeros((m, degree), np.int32),
         "linked": np.zeros((m, degree), bool),
         "back": np.zeros((m, degree), np.int32),
+        "hop": np.ones((m, degree), np.float32),
         "source": np.zeros((m, near), np.int32),
         "through": np.zeros((m, near), np.int32),
         "known": np.zeros((2, m, known), bool),
@@ -250,6 +258,7 @@ def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> Wor
         ends = np.where(there, at[f.links.neighbour], 0)
         out["neighbour"][at, :width], out["linked"][at, :width] = ends, there
         out["back"][at, :width] = np.where(there, ends * degree + f.links.back, 0)
+        out["hop"][at, :width] = f.hop * scenario.step
         relay = np.where(f.near.member >= 0, np.take_along_axis(ends, f.near.slot, axis=1), 0)
         out["source"][at, :two] = relay * degree + f.near.there
         out["through"][at, :two] = f.near.slot
@@ -284,6 +293,8 @@ def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> Wor
         horizon=scenario.steps(scenario.horizon),
         end=scenario.steps(scenario.end),
         hop=scenario.steps(scenario.hop),
+        longest=_fit(max(scenario.steps(scenario.longest_hop), 1), 1, room, "longest"),
+        unlike=scenario.unlike,
         delay=scenario.steps(scenario.latency + scenario.extra_age),
         latency=scenario.steps(scenario.latency),
         history=-(-scenario.steps(scenario.ttl + 2 * scenario.extra_age) // phases) + 4,
