@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import shortest_path
 from watching import SHIVYA, real
 
 from shivya_kernels.fleet import LAWS, Law, LocalView, Params, Scenario, simulate, worlds
+from shivya_kernels.fleet.fluid_feed import feed
 from shivya_kernels.fleet.omniscience import omniscience
 
 SMALL = Scenario(nodes=12, mean_degree=3.5, seconds=6.0, warm_up=0.0, hotspot=0.2)
@@ -129,3 +130,12 @@ def test_no_job_is_lost_between_unlike_links(law: str, changes: dict[str, object
 def test_transfer_times_that_no_link_has_are_rejected(changes: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Scenario(nodes=12, **changes)  # type: ignore[arg-type]
+
+
+def test_the_fluid_takes_links_for_typical_ones() -> None:
+    edges, hops = ((0, 1), (1, 2), (0, 2)), (0.1, 0.02, 0.05)
+    scenario = Scenario(
+        nodes=3, edges=edges, hops=hops, rates=(10.0,) * 3, shares=None, seconds=2.0, warm_up=0.0
+    )
+    assert feed(worlds(scenario, [0])).hop == pytest.approx(0.05)
+    assert feed(worlds(replace(SMALL, hop_spread=3.0), [0])).hop == pytest.approx(SMALL.hop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,9 +89,10 @@ class Scenario:
     """Transfer time of a job over one link."""
     hop_spread: float = 1.0
     """How unlike links are: that of each lies between `hop` over this and `hop` times this, uniformly in the
-    logarithm, drawn per fleet and rounded to steps. Fluid fleets take every link for one of `hop`."""
+    logarithm, drawn per fleet and rounded to steps."""
     hops: tuple[float, ...] | None = None
-    """Transfer times of the links in `edges`, in their order, instead of `hop` for all."""
+    """Transfer times of the links in `edges`, in their order, instead of `hop` for all. Fluid fleets take
+    every link for one of `typical_hop`."""
     latency: float = 0.01
     """Of a heartbeat or a request over one link."""
     heartbeat: float = 0.1
@@ -212,6 +214,11 @@ class Scenario:
     def unlike(self) -> bool:
         """Whether links differ in their transfer times."""
         return self.hop_spread > 1 or self.hops is not None
+
+    @property
+    def typical_hop(self) -> float:
+        """Median of the transfer times of links, seconds."""
+        return statistics.median(self.hops) if self.hops else self.hop
 
     @property
     def longest_hop(self) -> float:

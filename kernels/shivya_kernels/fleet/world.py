@@ -52,7 +52,7 @@ class Shape:
     end: int
     """Steps after which the simulation ends at the latest."""
     hop: int
-    """Steps of a job over a link, where all are alike."""
+    """Steps of a job over a link, if all are alike; else over a typical one."""
     longest: int
     """Most steps of a job over a link."""
     unlike: bool
@@ -292,7 +292,7 @@ def _lay_out(scenario: Scenario, fleets: list[Fleet], room: Shape | None) -> Wor
         servers=int(np.max(scenario.servers)),
         horizon=scenario.steps(scenario.horizon),
         end=scenario.steps(scenario.end),
-        hop=scenario.steps(scenario.hop),
+        hop=max(scenario.steps(scenario.typical_hop), 1),
         longest=_fit(max(scenario.steps(scenario.longest_hop), 1), 1, room, "longest"),
         unlike=scenario.unlike,
         delay=scenario.steps(scenario.latency + scenario.extra_age),
