@@ -42,7 +42,8 @@ class Daemon:
         with self._lock:
             self.state = {"reason": "", **state}
             for watcher in self._watchers:
-                watcher.sendall(self._answer())
+                with contextlib.suppress(OSError):  # one that has hung up, and whose thread does not know yet
+                    watcher.sendall(self._answer())
 
     def close(self) -> None:
         for ending in (self._listener, *self._watchers):
