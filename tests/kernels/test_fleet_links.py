@@ -120,6 +120,9 @@ def test_no_job_is_lost_between_unlike_links(law: str, changes: dict[str, object
     [
         ({"hop_spread": 0.5}, "hop_spread must be 1 or more"),
         ({"hop_spread": float("nan")}, "hop_spread must be 1 or more"),
+        ({"hop_spread": 501.0}, "keep every link within 10 s"),
+        ({"hop": 10.005}, "keep every link within 10 s"),
+        ({"edges": ((0, 1),), "hops": (11.0,)}, "keep every link within 10 s"),
         ({"hops": (0.02,)}, "one entry for each of edges"),
         ({"edges": ((0, 1), (1, 2)), "hops": (0.02,)}, "one entry for each of edges"),
         ({"edges": ((0, 1),), "hops": (0.02,), "hop_spread": 2.0}, "no room for hop_spread"),

@@ -12,6 +12,9 @@ Sizes = Literal["exponential", "lognormal", "deterministic"]
 MICROSECONDS = 1_000_000
 """Times of events are whole microseconds in 32 bits: exact over half an hour, on any device."""
 
+LONGEST_HOP = 10.0
+"""Seconds that a job may take over a link: what is under way is kept per time step."""
+
 
 @dataclass(frozen=True)
 class Outage:
@@ -167,11 +170,16 @@ class Scenario:
         """Reject transfer times that no link can have."""
         if not (math.isfinite(self.hop_spread) and self.hop_spread >= 1):
             raise ValueError(f"hop_spread must be 1 or more, not {self.hop_spread}")
-        if self.hops is None:
-            return
-        if self.edges is None or len(self.hops) != len(self.edges) or self.hop_spread != 1:
+        if self.hops is not None:
+            self._check_hops(self.hops)
+        if self.longest_hop > LONGEST_HOP:
+            raise ValueError(f"hop, hop_spread and hops must keep every link within {LONGEST_HOP:g} s")
+
+    def _check_hops(self, hops: tuple[float, ...]) -> None:
+        """Reject transfer times that are not one for each link."""
+        if self.edges is None or len(hops) != len(self.edges) or self.hop_spread != 1:
             raise ValueError("hops has one entry for each of edges, and leaves no room for hop_spread")
-        if not all(math.isfinite(hop) and hop > 0 for hop in self.hops):
+        if not all(math.isfinite(hop) and hop > 0 for hop in hops):
             raise ValueError("hops must be positive")
 
     def _check_nodes(self) -> None:
