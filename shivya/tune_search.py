@@ -41,6 +41,8 @@ _DESCENT, _LINES = 0.25, 0.35
 """Shares of the time allowed after which each of them ends; those of the sweeps: `Plan.sweeps_end`."""
 _STEEPEST = 2.0
 """Of a logarithm of the delay, per unit of a point: what is steeper is one fleet's chaos and no slope."""
+_FINALISTS, _FINALS = 8, 0.06
+"""Candidates that are measured on all worlds but the test's, and the share of the time that this may take."""
 _OF_SERVICE = ("gap", "pull_wait")
 """Parameters that are compared with waiting times, which service times scale."""
 
@@ -89,6 +91,19 @@ class Candidate(NamedTuple):
     found_by: str
     point: Point
     validation: Estimate
+    everywhere: Estimate | None = None
+    """The same on validation and training worlds; known of finalists."""
+
+    @property
+    def better(self) -> bool:
+        """Whether it beats the defaults, as far as it was measured."""
+        return _value(self.everywhere or self.validation) < 1
+
+    @property
+    def merit(self) -> float:
+        """What is to be least: on all worlds the upper end of the interval, as some worlds may go wrong."""
+        known = self.everywhere or self.validation
+        return known.high if self.everywhere and math.isfinite(known.high) else _value(known)
 
 
 @dataclass(frozen=True)
@@ -159,10 +174,15 @@ def search(plan: Plan, spent: Callable[[], float]) -> Iterator[Progress | Outcom
     for share in _sweep(plan, judged, (start, scaled, of_path), path[-1] - start, spent):
         yield Progress("one by one", _LINES + (plan.sweeps_end - _LINES) * share)
 
-    yield Progress("testing the defaults", plan.sweeps_end)
+    for share in judged.weigh_finalists():
+        yield Progress("weighing the best", plan.sweeps_end + _FINALS * share)
+        if spent() >= plan.sweeps_end + _FINALS:
+            break
+
+    yield Progress("testing the defaults", plan.sweeps_end + _FINALS)
     best = judged.best
     before = fleets.rows("test", defaults)
-    yield Progress("testing what was found", 0.9 if plan.existing is None else 0.8)
+    yield Progress("testing what was found", 0.9 if plan.existing is None else 0.85)
     found = judged.known(best.point) if best else defaults
     after = fleets.rows("test", found) if best else before
     existing: tuple[Row, ...] = ()
@@ -187,9 +207,24 @@ class _Judged:
 
     @property
     def best(self) -> Candidate | None:
-        """The candidate of the least ratio on the validation worlds, if one beats the defaults there."""
-        found = min(self.candidates, key=lambda c: _value(c.validation), default=None)
-        return found if found is not None and _value(found.validation) < 1 else None
+        """The candidate of the most merit, of finalists once there are some, if it beats the defaults."""
+        finalists = [c for c in self.candidates if c.everywhere is not None]
+        found = min(finalists or self.candidates, key=lambda c: c.merit, default=None)
+        return found if found is not None and found.better else None
+
+    def weigh_finalists(self) -> Iterator[float]:
+        """Measure the candidates that are best on the validation worlds on all worlds; yields the share done.
+
+        Of many candidates on few worlds, the best is also the luckiest.
+        """
+        ranked = sorted(range(len(self.candidates)), key=lambda k: _value(self.candidates[k].validation))
+        ranked = [k for k in ranked if self.candidates[k].better][:_FINALISTS]
+        untuned = self._untuned + self._fleets.rows("train", self._defaults) if ranked else ()
+        for done, k in enumerate(ranked, start=1):
+            found, known = self.candidates[k], self.known(self.candidates[k].point)
+            rows = self._fleets.rows("validation", known) + self._fleets.rows("train", known)
+            self.candidates[k] = found._replace(everywhere=experiments.ratio(rows, untuned))
+            yield done / len(ranked)
 
     def known(self, at: Point) -> Params:
         return tune_space.parameters(jnp.asarray(at), self._plan.names, self._defaults)
