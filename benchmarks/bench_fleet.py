@@ -252,14 +252,12 @@ def ideas() -> Iterator[Row]:
         changed("gap by the root of its rate", _gap_by_rate(0.5)),
         changed("gap against the root of its rate", _gap_by_rate(-0.5)),
     ]
-    crash = "the busiest node crashes for 15 s"
     tried = {"load .85": gaps + energetic, "load .5": energetic, "1 s older": energetic}
     hasty = replace(whole, name="shivya, silent after 3 heartbeats")
-    for name in ("load .85", "load .5", "1 s older", "30 % of heartbeats lost", crash):
+    hurried = ("load .85", "30 % of heartbeats lost", "the busiest node crashes for 15 s")
+    for name in dict.fromkeys((*tried, *hurried)):
         scenario = replace(BASE, **REGIMES.get(name, {}))
-        sooner = (
-            (replace(scenario, ttl=0.3), hasty) if scenario.load > 0.5 and not scenario.extra_age else None
-        )
+        sooner = (replace(scenario, ttl=0.3), hasty) if name in hurried else None
         yield from compare("ideas", name, scenario, [whole, *tried.get(name, [])], sooner)
 
 

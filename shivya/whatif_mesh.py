@@ -65,6 +65,8 @@ class Mesh:
     links: tuple[tuple[int, int], ...]
     rtts: tuple[float, ...]
     """Round-trip times of the links, seconds: the median where nobody measured, 0 if that is everywhere."""
+    rtt: float
+    """Their median."""
     law: Mapping[str, float]
     """Numbers of the law that the daemon follows."""
     unknown: tuple[tuple[str, str], ...]
@@ -108,6 +110,7 @@ def _read(document: Mapping[str, Any]) -> Mesh:
         service=str(document["service"]),
         nodes=tuple(_node(row, inflow[i]) for i, row in enumerate(working)),
         links=links,
+        rtt=median,
         rtts=tuple(median if (rtt := measured[link]) is None else rtt for link in links),
         law={key: float(value) for key, value in document["law"].items()},
         unknown=tuple(unknown),

@@ -106,7 +106,6 @@ def scenario(question: Question) -> Scenario:
     mesh, shape = question.mesh, bursts(question.mesh)
     law = mesh.law
     stale_after = law.get("stale_after", 1.0)
-    median = sorted(mesh.rtts)[len(mesh.rtts) // 2] if mesh.rtts else 0.0
     beat = max(2 * round(law.get("tick_interval", 0.1) / (2 * STEP)), 4) * STEP
     silence = min(SILENCE, stale_after / 3)
     return Scenario(
@@ -128,7 +127,7 @@ def scenario(question: Question) -> Scenario:
         warm_up=SETTLING,
         failure=Failure((), SETTLING),
         hops=tuple(_in_steps(rtt / 2) for rtt in mesh.rtts) or None,
-        latency=_in_steps(median / 2),
+        latency=_in_steps(mesh.rtt / 2),
         heartbeat=beat,
         change=CHANGE if silence >= beat / 2 else None,
         silence=silence,

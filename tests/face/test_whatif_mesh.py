@@ -65,6 +65,7 @@ def test_rates_are_means_of_the_last_minute() -> None:
     assert dict(zip(found.links, found.rtts, strict=True)) == {
         (0, 1): 0.004, (0, 2): 0.002, (0, 3): 0.030, (1, 2): 0.004, (2, 3): 0.004,
     }  # fmt: skip
+    assert found.rtt == 0.004
     assert found.neighbours(3) == [0, 2] or sorted(found.neighbours(3)) == [0, 2]
 
 

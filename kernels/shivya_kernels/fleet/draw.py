@@ -65,6 +65,8 @@ class Fleet:
 def _hops(
     scenario: Scenario, links: graph.Links, edges: list[tuple[int, int]], rng: np.random.Generator
 ) -> NDArray[np.int32]:
+    if not scenario.unlike:
+        return np.full_like(links.neighbour, max(scenario.steps(scenario.hop), 1))
     if scenario.hops is not None:
         hops = np.array(scenario.hops)
     else:
