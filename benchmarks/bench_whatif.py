@@ -185,7 +185,13 @@ def replayed(question: Question, asked: Plan, victim: int) -> Row:
     number = [int(node.name[1:]) - 1 for node in mesh.nodes]
     living = [i for i in range(NODES) if i != victim]
     place = {node: i for i, node in enumerate(living)}
-    links = [(number[a], number[b]) for a, b in mesh.links]
+    hops = scenario(question).hops or ()
+    ends = [sorted((number[a], number[b])) for a, b in mesh.links]
+    links = {
+        (place[low], place[high]): hop
+        for (low, high), hop in zip(ends, hops, strict=True)
+        if victim not in (low, high)
+    }
     turn, sizes = itertools.cycle(living), random.Random(question.seed)
     held = [(node.queue, i) for node, i in zip(mesh.nodes, number, strict=True)]
     waiting = [next(turn) if i == victim else i for queue, i in held for _ in range(queue)]
@@ -198,7 +204,8 @@ def replayed(question: Question, asked: Plan, victim: int) -> Row:
     survivors = replace(
         scenario(question),
         nodes=len(living),
-        edges=tuple(sorted((place[min(k)], place[max(k)]) for k in links if victim not in k)),
+        edges=tuple(links),
+        hops=tuple(links.values()),
         rates=tuple(asked.service_rates[i] for i in living),
         rate_spread=None,
         servers=1,

@@ -7,6 +7,7 @@ a thread of its own, because compiled code does not listen to signals: an interr
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -42,6 +43,8 @@ NAMES = (
 )
 """Parameters that can be tuned, known before JAX is imported."""
 
+_SHOWN = 8
+"""Candidates that are shown."""
 _FIGURES = ("p99", "p999", "p50", "mean", "moves_per_job")
 
 
@@ -222,15 +225,26 @@ def _text(plan: Plan, outcome: Outcome, output: Path) -> str:
     if outcome.existing:
         head = (fleets, output.name, "TUNED", "RATIO", "95 %")
         tested.append(table(head, _rows(outcome.existing, outcome.after)))
-    tried = [(c.found_by, f"{c.validation.value:.3f}") for c in outcome.candidates]
     return "\n".join(
         (
             table(("PARAMETER", "DEFAULT", "TUNED"), changed),
             *tested,
-            table(("CANDIDATE", "P99 ON VALIDATION"), tried),
+            table(("CANDIDATE", "P99 ON VALIDATION", "AND TRAINING"), _tried(outcome)),
             f"found by: {outcome.chosen.found_by if outcome.chosen else 'nothing'}\n",
         )
     )
+
+
+def _tried(outcome: Outcome) -> list[tuple[str, str, str]]:
+    """The best candidates on the validation worlds, beside the defaults."""
+    known = [c for c in outcome.candidates if math.isfinite(c.validation.value)]
+    ranked = sorted(known, key=lambda c: c.validation.value)[:_SHOWN]
+    rows = [
+        (c.found_by, f"{c.validation.value:.3f}", _interval(c.everywhere) if c.everywhere else "")
+        for c in ranked
+    ]
+    rest = len(outcome.candidates) - len(ranked)
+    return [*rows, (f"and {rest} more", "", "")] if rest else rows
 
 
 def _rows(before: Sequence[Row], after: Sequence[Row]) -> list[tuple[str, ...]]:

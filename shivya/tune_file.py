@@ -25,8 +25,10 @@ DAEMON_KEYS = (
     "drift",
     "drift_fade",
     "drift_share",
+    "drift_seconds",
     "kappa",
     "prior_jobs",
+    "rate_seconds",
     "pull_wait",
 )
 """Parameters that are settings of the daemon, under the same names in its table [law]."""

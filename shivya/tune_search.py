@@ -67,8 +67,8 @@ class Plan:
     """Training worlds per step."""
     lines: int = 2
     """Rounds of line search."""
-    sweeps: int = 24
-    """Of all parameters, one after the other."""
+    sweeps: int = 100
+    """Of all parameters, one after the other, at most; the time allowed mostly ends them before."""
     group: int = 16
     """Worlds that are measured side by side; divides validation and test."""
 

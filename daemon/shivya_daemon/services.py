@@ -22,12 +22,8 @@ MAX_SERVICES = 8
 MAX_PEERS = 64
 OFFLOAD_WINDOW = 3.0
 """Time constant of the measured offload to a peer."""
-DRIFT_WINDOW = 1.0
-"""Time constant of net arrivals, and of the rate of jobs sent to a peer as placement counts it."""
 WRITE_OFF_AFTER = 3.0
 """Jobs without an acknowledgement are held against a peer for this long after the last news of it."""
-SERVICE_WINDOW = 3.0
-"""Time constant of the measured service rate."""
 LEARNING_WINDOW = 60.0
 """Busy seconds after which the rate of a node that was given none is learned; idleness forgets nothing."""
 STATED_OFFLOAD_AGE = 30.0
@@ -76,14 +72,14 @@ class ServiceView:
 class _Peer:
     """Jobs exchanged with one peer."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, drift_seconds: float) -> None:
         self.sent = self.acknowledged = self.accepted = 0
         self.heard = 0
         """The peer's counter in its last heartbeat."""
         self.news = now
         """When jobs were last sent or acknowledged."""
         self.recent = FadingSum(OFFLOAD_WINDOW)
-        self.pace = FadingSum(DRIFT_WINDOW)
+        self.pace = FadingSum(drift_seconds)
         self.stated: tuple[float, float] | None = None
         """Offload stated by hand, and when."""
 
@@ -103,19 +99,19 @@ class _Account:
         self.given_rate: float | None = None
         self.done = self.lost_track = 0
         self.arrivals = Arrivals()
-        self.net = FadingSum(DRIFT_WINDOW)
+        self.net = FadingSum(law.drift_seconds)
         """Jobs taken, less those passed on."""
         self.peers: dict[bytes, _Peer] = {}
         self._default_rate = default_rate
         self._law = law
-        self._completed = FadingSum(SERVICE_WINDOW)
-        self._busy = BusyAccount(SERVICE_WINDOW)
+        self._completed = FadingSum(law.rate_seconds)
+        self._busy = BusyAccount(law.rate_seconds)
         self._learned = FadingSum(LEARNING_WINDOW)
         self._in_service = InService()
 
     def peer(self, identity: bytes, now: float) -> _Peer:
         """Return the account of a peer, opened at need; the one longest untouched makes room."""
-        account = self.peers.pop(identity, None) or _Peer(now)
+        account = self.peers.pop(identity, None) or _Peer(now, self._law.drift_seconds)
         if len(self.peers) >= MAX_PEERS:
             del self.peers[next(iter(self.peers))]
         self.peers[identity] = account
@@ -322,7 +318,7 @@ class ServiceBook:
 
     def view(self, service: str, now: float) -> ServiceView:
         """Return one service as it is now."""
-        account = self._account(service)
+        account, window = self._account(service), self._law.drift_seconds
         out = {peer: account.out(entry, now) for peer, entry in account.peers.items()}
         return ServiceView(
             name=service,
@@ -340,8 +336,8 @@ class ServiceBook:
             accepted={peer: entry.accepted for peer, entry in account.peers.items()},
             offloads={peer: entry.offload(now) for peer, entry in account.peers.items()},
             overrun=account.overrun(now),
-            net_arrivals=max(0.0, account.net.read(now)) / DRIFT_WINDOW,
-            paces={p: max(0.0, entry.pace.read(now)) / DRIFT_WINDOW for p, entry in account.peers.items()},
+            net_arrivals=max(0.0, account.net.read(now)) / window,
+            paces={p: max(0.0, entry.pace.read(now)) / window for p, entry in account.peers.items()},
         )
 
     def views(self, now: float) -> tuple[ServiceView, ...]:

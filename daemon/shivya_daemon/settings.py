@@ -42,7 +42,7 @@ class LawSettings:
     hop_limit: int = 8
     """Most moves of one job by placement."""
     minimum_hop: float = 0.001
-    """Floor of the estimated transfer time to a neighbour."""
+    """Floor of the time a job takes to a neighbour, else half a round trip; jobs with much data want more."""
     tick_interval: float = 0.1
     """Time between two control steps."""
     pull_wait: float = 0.06
@@ -53,10 +53,14 @@ class LawSettings:
     """Age of its heartbeat at which the forecast is not trusted at all."""
     drift_share: float = 0.5
     """Largest forecast fall over hop + gap; keep it below 1."""
+    drift_seconds: float = 1.0
+    """Time constant of net arrivals and of jobs sent to a neighbour, from which it is forecast."""
     kappa: float = 0.3
     """Share of the time for which a job has run that it is expected to run on; 0: no account of it."""
     prior_jobs: float = 10.0
-    """Weight of the service rate given, in jobs, against the one measured over the last seconds."""
+    """Weight of the service rate given, in jobs, against the one measured."""
+    rate_seconds: float = 3.0
+    """Time constant of the measured service rate."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 
 from shivya_daemon.rates import Arrivals
 from shivya_daemon.services import MAX_PEERS, MAX_SERVICES, ServiceBook, ServiceError
+from shivya_daemon.settings import LawSettings
 
 B = b"\xbb" * 20
 C = b"\xcc" * 20
@@ -112,21 +113,31 @@ def test_the_service_rate_is_measured_while_servers_are_busy() -> None:
     assert book.view("default", now + 5.0).service_rate == pytest.approx(measured, rel=0.15)  # idle: no news
 
 
-def test_a_rate_that_was_given_weighs_ten_jobs_and_what_was_measured_fades_in_seconds() -> None:
-    """mu = (N + 10) / (B + 10 / nominal), N and B fading with 3 s, B per server."""
-    book, now, completed, busy = ServiceBook(5.0), 0.0, 0.0, 0.0
+@pytest.mark.parametrize("window", [3.0, 12.0])
+def test_a_rate_that_was_given_weighs_ten_jobs_and_what_was_measured_fades_in_seconds(window: float) -> None:
+    """mu = (N + 10) / (B + 10 / nominal), N and B fading with `rate_seconds`, B per server."""
+    book, now, completed, busy = ServiceBook(5.0, LawSettings(rate_seconds=window)), 0.0, 0.0, 0.0
     book.report("default", now, 50, servers=2, service_rate=20.0)
     for _ in range(100):  # 10 jobs per second instead of 20
         now += 0.1
-        fade = math.exp(-0.1 / 3.0)
-        completed, busy = completed * fade + 1, (busy - 3.0) * fade + 3.0
+        fade = math.exp(-0.1 / window)
+        completed, busy = completed * fade + 1, (busy - window) * fade + window
         book.done("default", 1, now)
         book.report("default", now, 50)
         expected = (completed + 10) / (busy + 10 / 20.0)
         assert book.view("default", now).service_rate == pytest.approx(expected)
     assert 10.0 < expected < 12.0
     book.report("default", now, 0)
-    assert book.view("default", now + 30.0).service_rate == pytest.approx(20.0, rel=0.01)
+    assert book.view("default", now + 10 * window).service_rate == pytest.approx(20.0, rel=0.01)
+
+
+def test_net_arrivals_and_jobs_sent_of_late_fade_with_the_seconds_of_the_law() -> None:
+    book = ServiceBook(10.0, LawSettings(drift_seconds=2.0))
+    book.arrived("default", 6, 100.0)
+    book.sent("default", B, 2, 100.0)
+    view = book.view("default", 103.0)
+    assert view.net_arrivals == pytest.approx((6 - 2) / 2.0 * math.exp(-3.0 / 2.0))
+    assert view.paces[B] == pytest.approx(2 / 2.0 * math.exp(-3.0 / 2.0))
 
 
 def test_a_rate_that_was_learned_outlasts_an_idle_time() -> None:

@@ -26,6 +26,7 @@ SMALL = Plan(
     descent=12,
     fleets=2,
     lines=2,
+    sweeps=24,
     group=2,
 )
 
